@@ -1,1 +1,51 @@
-fn main(){}
+//! The one door for developers: `cargo xtask …`. Each subcommand has a file of its own.
+
+mod cluster;
+mod test;
+mod testbed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Everything a developer of Refloat does, besides cargo itself"
+)]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start, find and remove real clusters on this machine
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// The real peers that tests run against
+    #[command(subcommand)]
+    Testbed(testbed::Command),
+    /// Run all tests, on a cluster that is started for them
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Xtask::parse().command {
+        Command::Cluster(command) => cluster::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Testbed(command) => testbed::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Test(arguments) => test::run(arguments),
+    };
+    result.unwrap_or_else(|e| {
+        report(&e);
+        ExitCode::FAILURE
+    })
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the error of a command belongs on the terminal"
+)]
+fn report(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}

@@ -1,0 +1,21 @@
+//! `cargo xtask testbed`: the real peers that tests run against.
+#![expect(clippy::print_stdout, reason = "a command's answer")]
+
+use anyhow::Result;
+use clap::Subcommand;
+use refloat_testkit::testbed::{self, Part};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Build every part that the cache does not have, and print where each is
+    Build,
+}
+
+pub(crate) fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Build => Part::all()?.iter().try_for_each(|part| {
+            println!("{}", testbed::build(part)?.display());
+            Ok(())
+        }),
+    }
+}
