@@ -1,0 +1,214 @@
+//! What the API server serves, asked anew for each backup and restore.
+//!
+//! Discovery documents lag behind: the server publishes a new kind a moment after its definition
+//! is established. So the definitions themselves are listed too, and those that discovery does not
+//! show yet are added. A kind made a second ago is in the backup.
+
+use std::collections::HashSet;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use refloat_model::resource::{ApiResource, GroupResource};
+use serde::Deserialize;
+
+use crate::{Cluster, ClusterError};
+
+/// All kinds in their preferred versions, and what could not be asked.
+#[derive(Clone, Debug, Default)]
+pub struct Discovery {
+    /// In the server's order: core first, then the groups as the server lists them.
+    pub resources: Vec<ApiResource>,
+    /// Groups whose server (an aggregated API) did not answer: their objects cannot be seen.
+    pub unavailable: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct GroupList {
+    #[serde(default)]
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    name: String,
+    preferred_version: Version,
+    #[serde(default)]
+    versions: Vec<Version>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    group_version: String,
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct ResourceList {
+    #[serde(default)]
+    resources: Vec<Resource>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Resource {
+    name: String,
+    #[serde(default)]
+    singular_name: String,
+    namespaced: bool,
+    kind: String,
+    #[serde(default)]
+    verbs: Vec<String>,
+    #[serde(default)]
+    short_names: Vec<String>,
+}
+
+impl Cluster {
+    /// Asks for all kinds, each in its group's preferred version (a kind that only another version
+    /// has is listed in that version).
+    ///
+    /// # Errors
+    /// If the core API or the list of groups cannot be read; a group that does not answer is
+    /// reported in [`Discovery::unavailable`] instead.
+    pub async fn discover(&self) -> Result<Discovery, ClusterError> {
+        let groups: GroupList = self.get_json("list the API groups", "/apis").await?;
+        let core: ResourceList = self.get_json("list the core API's kinds", "/api/v1").await?;
+        let mut found = Discovery::default();
+        let mut seen = HashSet::new();
+        found.add("", "v1", core, &mut seen);
+        let documents = futures::future::join_all(groups.groups.iter().map(|group| self.group(group))).await;
+        for (group, versions) in groups.groups.iter().zip(documents) {
+            for (version, document) in versions {
+                match document {
+                    Ok(document) => found.add(&group.name, &version, document, &mut seen),
+                    Err(error) => {
+                        tracing::warn!(group = group.name, %error, "an API group does not answer");
+                        found.unavailable.push(format!("{}/{version}", group.name));
+                    }
+                }
+            }
+        }
+        self.add_fresh_definitions(&mut found, &mut seen).await?;
+        Ok(found)
+    }
+
+    /// The documents of a group's versions, the preferred one first.
+    async fn group(&self, group: &Group) -> Vec<(String, Result<ResourceList, ClusterError>)> {
+        let mut versions = vec![group.preferred_version.clone()];
+        versions.extend(
+            group
+                .versions
+                .iter()
+                .filter(|other| other.version != group.preferred_version.version)
+                .cloned(),
+        );
+        let asked = versions.into_iter().map(|version| async move {
+            let action = format!("list the kinds of {}", version.group_version);
+            let document = self
+                .get_json(&action, &format!("/apis/{}", version.group_version))
+                .await;
+            (version.version, document)
+        });
+        futures::future::join_all(asked).await
+    }
+
+    /// Adds kinds whose definition is established but which discovery does not show yet.
+    async fn add_fresh_definitions(
+        &self,
+        found: &mut Discovery,
+        seen: &mut HashSet<GroupResource>,
+    ) -> Result<(), ClusterError> {
+        let mut listing = self.list_pages(&definitions(), None, None, 250);
+        loop {
+            let object = match listing.next().await {
+                Ok(Some(object)) => object,
+                Ok(None) => return Ok(()),
+                // Without leave to read definitions, discovery alone has to do.
+                Err(error) if matches!(error.code(), Some(403 | 404)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let Ok(definition) = serde_json::from_slice::<CustomResourceDefinition>(&object) else {
+                continue;
+            };
+            if let Some(resource) = served(&definition)
+                && seen.insert(resource.group_resource.clone())
+            {
+                tracing::debug!(resource = %resource.group_resource, "taken from its definition");
+                found.resources.push(resource);
+            }
+        }
+    }
+}
+
+impl Discovery {
+    fn add(&mut self, group: &str, version: &str, document: ResourceList, seen: &mut HashSet<GroupResource>) {
+        for resource in document.resources {
+            if resource.name.contains('/') {
+                continue; // a subresource
+            }
+            let group_resource = GroupResource::new(resource.name, group);
+            if !seen.insert(group_resource.clone()) {
+                continue;
+            }
+            let mut aliases = resource.short_names;
+            aliases.extend(Some(resource.singular_name).filter(|name| !name.is_empty()));
+            self.resources.push(ApiResource {
+                group_resource,
+                version: version.to_owned(),
+                kind: resource.kind,
+                namespaced: resource.namespaced,
+                aliases,
+                verbs: resource.verbs,
+            });
+        }
+    }
+
+    /// The served kind of that name, if any.
+    #[must_use]
+    pub fn find(&self, group_resource: &GroupResource) -> Option<&ApiResource> {
+        self.resources
+            .iter()
+            .find(|resource| resource.group_resource == *group_resource)
+    }
+}
+
+/// The kind of custom resource definitions themselves.
+#[must_use]
+pub fn definitions() -> ApiResource {
+    ApiResource {
+        group_resource: GroupResource::new("customresourcedefinitions", "apiextensions.k8s.io"),
+        version: "v1".into(),
+        kind: "CustomResourceDefinition".into(),
+        namespaced: false,
+        aliases: vec!["crd".into(), "crds".into(), "customresourcedefinition".into()],
+        verbs: ["list", "create", "get", "delete"].map(String::from).to_vec(),
+    }
+}
+
+/// The kind that an established definition makes, in the version that it stores.
+fn served(definition: &CustomResourceDefinition) -> Option<ApiResource> {
+    let conditions = definition.status.as_ref()?.conditions.as_ref()?;
+    let is = |kind: &str| {
+        conditions
+            .iter()
+            .any(|found| found.type_ == kind && found.status == "True")
+    };
+    if !is("Established") || !is("NamesAccepted") {
+        return None;
+    }
+    let versions = definition.spec.versions.iter().filter(|version| version.served);
+    let version = versions.max_by_key(|version| version.storage)?;
+    let names = &definition.spec.names;
+    let mut aliases = names.short_names.clone().unwrap_or_default();
+    aliases.extend(names.singular.clone());
+    Some(ApiResource {
+        group_resource: GroupResource::new(names.plural.clone(), definition.spec.group.clone()),
+        version: version.name.clone(),
+        kind: names.kind.clone(),
+        namespaced: definition.spec.scope == "Namespaced",
+        aliases,
+        verbs: ["list", "create", "get", "delete", "patch", "update", "watch"]
+            .map(String::from)
+            .to_vec(),
+    })
+}

@@ -1,0 +1,252 @@
+//! Listing a kind as a stream of the objects' own bytes, page after page.
+//!
+//! A list that breaks (the connection drops, the server is overloaded) goes on where it was. One
+//! whose snapshot has expired (410) goes on from the next key with the token that the server gives
+//! for that, or from the start, passing over what was handed out.
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use refloat_model::resource::ApiResource;
+use serde::Deserialize;
+
+use crate::{
+    Cluster, ClusterError,
+    apply::{collection_path, percent},
+    client::{Pauses, decode},
+    splitter::Splitter,
+};
+
+/// How long to wait for the next bytes of a page.
+const CHUNK_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A list under way. Dropping it ends it.
+pub struct Listing<'a> {
+    cluster: &'a Cluster,
+    path: String,
+    action: String,
+    token: Option<String>,
+    page: Option<Page>,
+    /// Objects handed out of the page under way, to pass over if it is asked for again.
+    taken: usize,
+    skip: usize,
+    total_taken: usize,
+    remaining: Option<u64>,
+    pauses: Pauses,
+    done: bool,
+}
+
+struct Page {
+    body: Body,
+    splitter: Splitter,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    metadata: ListMeta,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct ListMeta {
+    #[serde(default)]
+    r#continue: Option<String>,
+    #[serde(default)]
+    remaining_item_count: Option<u64>,
+}
+
+impl Cluster {
+    /// Starts to list a kind: in one namespace or in all, all objects or those of one selector
+    /// (in the API's own notation), `page_size` objects per request. Nothing is sent yet.
+    #[must_use]
+    pub fn list_pages(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        selector: Option<&str>,
+        page_size: u32,
+    ) -> Listing<'_> {
+        let mut path = collection_path(resource, namespace);
+        path.push_str(&format!("?limit={page_size}"));
+        if let Some(selector) = selector {
+            path.push_str("&labelSelector=");
+            path.push_str(&percent(selector));
+        }
+        let place = namespace
+            .map(|namespace| format!(" in namespace {namespace}"))
+            .unwrap_or_default();
+        Listing {
+            cluster: self,
+            path,
+            action: format!("list {}{place}", resource.group_resource),
+            token: None,
+            page: None,
+            taken: 0,
+            skip: 0,
+            total_taken: 0,
+            remaining: None,
+            pauses: Pauses::default(),
+            done: false,
+        }
+    }
+}
+
+impl Listing<'_> {
+    /// The next object as the server sent it; objects of built-in kinds lack `kind` and
+    /// `apiVersion` then. `None`: there are no more. Cancel safe.
+    ///
+    /// # Errors
+    /// When trying again does not help (any more). The list is over then.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClusterError> {
+        loop {
+            if self.done {
+                return Ok(None);
+            }
+            match self.step().await {
+                Ok(Step::Object(object)) => {
+                    self.taken += 1;
+                    if self.taken <= self.skip {
+                        continue;
+                    }
+                    self.total_taken += 1;
+                    return Ok(Some(object));
+                }
+                Ok(Step::Again) => {}
+                Err(error) => self.recover(error).await?,
+            }
+        }
+    }
+
+    /// How many objects are still to come after this page, where the server says so.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        self.remaining
+    }
+
+    async fn step(&mut self) -> Result<Step, ClusterError> {
+        if self.page.is_none() {
+            self.page = Some(self.open().await?);
+        }
+        let Some(page) = &mut self.page else {
+            return Ok(Step::Again);
+        };
+        if let Some(object) = page
+            .splitter
+            .next_object()
+            .map_err(|error| decode(&self.action, error))?
+        {
+            return Ok(Step::Object(object));
+        }
+        let frame = tokio::time::timeout(CHUNK_LIMIT, page.body.frame()).await;
+        let frame = frame
+            .map_err(|_| ClusterError::Timeout {
+                action: self.action.clone(),
+                limit: CHUNK_LIMIT,
+            })?
+            .transpose()
+            .map_err(|error| ClusterError::Transport {
+                action: self.action.clone(),
+                source: error.into(),
+            })?;
+        match frame {
+            Some(frame) => {
+                if let Some(data) = frame.data_ref() {
+                    page.splitter.feed(data);
+                }
+            }
+            None => self.close()?,
+        }
+        Ok(Step::Again)
+    }
+
+    async fn open(&self) -> Result<Page, ClusterError> {
+        let mut uri = self.path.clone();
+        if let Some(token) = &self.token {
+            uri.push_str("&continue=");
+            uri.push_str(&percent(token));
+        }
+        let request = Request::get(uri)
+            .header(header::ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|error| decode(&self.action, error))?;
+        let response = self.cluster.send(&self.action, request).await?;
+        Ok(Page {
+            body: response.into_body(),
+            splitter: Splitter::default(),
+        })
+    }
+
+    /// The page is whole: takes its token for the next one.
+    fn close(&mut self) -> Result<(), ClusterError> {
+        let Some(page) = self.page.take() else {
+            return Ok(());
+        };
+        let envelope = page.splitter.finish().map_err(|error| ClusterError::Transport {
+            action: self.action.clone(),
+            source: error.into(),
+        })?;
+        let envelope: Envelope =
+            serde_json::from_slice(&envelope).map_err(|error| decode(&self.action, error))?;
+        self.token = envelope.metadata.r#continue.filter(|token| !token.is_empty());
+        self.remaining = envelope.metadata.remaining_item_count;
+        self.done = self.token.is_none();
+        (self.taken, self.skip) = (0, 0);
+        self.pauses = Pauses::default();
+        Ok(())
+    }
+
+    /// Prepares to go on after an error, or hands it out.
+    async fn recover(&mut self, error: ClusterError) -> Result<(), ClusterError> {
+        self.page = None;
+        if let ClusterError::Api {
+            code: 410,
+            continue_token,
+            ..
+        } = &error
+        {
+            let Some(pause) = self.pauses.next() else {
+                return Err(error);
+            };
+            tracing::info!(
+                list = self.action,
+                "the list's snapshot has expired; going on from the next key"
+            );
+            self.skip = if continue_token.is_some() {
+                0
+            } else {
+                self.total_taken
+            };
+            self.token = continue_token.clone();
+            self.taken = 0;
+            tokio::time::sleep(pause).await;
+            return Ok(());
+        }
+        if !error.is_retryable() {
+            self.done = true;
+            return Err(error);
+        }
+        let Some(mut pause) = self.pauses.next() else {
+            self.done = true;
+            return Err(error);
+        };
+        if let ClusterError::Api {
+            retry_after: Some(wait),
+            ..
+        } = &error
+        {
+            pause = pause.max(*wait);
+        }
+        tracing::debug!(list = self.action, %error, "trying again");
+        self.skip = self.taken;
+        self.taken = 0;
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+enum Step {
+    Object(Bytes),
+    Again,
+}
