@@ -9,9 +9,11 @@ pub mod apply;
 pub mod client;
 pub mod discovery;
 pub mod error;
+pub mod lease;
 pub mod limiter;
 pub mod listing;
 mod splitter;
+pub mod typed;
 
 pub use client::{Cluster, ConnectOptions};
 pub use discovery::Discovery;
