@@ -39,6 +39,8 @@ pub struct ClusterOptions {
     pub kubernetes: String,
     /// Whether to start MinIO.
     pub minio: bool,
+    /// Further arguments of the API server; they win over the usual ones.
+    pub api_server_args: Vec<String>,
 }
 
 impl ClusterOptions {
@@ -49,6 +51,7 @@ impl ClusterOptions {
             nodes,
             kubernetes: testbed::DEFAULT_KUBERNETES.to_owned(),
             minio: true,
+            api_server_args: Vec::new(),
         }
     }
 }
@@ -323,6 +326,10 @@ impl Cluster {
         let env = env.iter().copied().chain([marker]);
         let process = start_detached(program, args, env, &self.log_path(part))?;
         state::update(&self.folder, |state| {
+            // Programs of tests that have ended are forgotten; an ended part of the cluster itself is news.
+            state
+                .processes
+                .retain(|part, process| control_plane::is_core(part) || process.is_alive());
             state.processes.insert(part.to_owned(), process.clone());
         })?;
         Ok(process)
@@ -362,7 +369,7 @@ impl Cluster {
     /// The parts without which it is no cluster; programs added by tests come and go.
     fn core_status(&self) -> impl Iterator<Item = PartStatus> {
         self.all_status()
-            .filter(|part| control_plane::PARTS.contains(&part.part.as_str()))
+            .filter(|part| control_plane::is_core(&part.part))
     }
 
     fn start(&mut self, options: &ClusterOptions) -> Result<()> {

@@ -208,7 +208,7 @@ fn key(recipe: &Recipe, source: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(format!(
         "{}\n{}\n{}\n",
-        go_version()?,
+        go_version(source)?,
         recipe.package,
         recipe.ldflags
     ));
@@ -220,10 +220,11 @@ fn key(recipe: &Recipe, source: &Path) -> Result<String> {
     Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn go_version() -> Result<String> {
+/// The compiler and its target, as `go.mod` in `source` selects them.
+fn go_version(source: &Path) -> Result<String> {
     let output = Command::new("go")
         .args(["env", "GOVERSION", "GOOS", "GOARCH"])
-        .current_dir(source_root())
+        .current_dir(source)
         .output()
         .context("running `go`: the test bed is built from Go modules; install Go, see testbed/README.md")?;
     ensure!(

@@ -76,7 +76,7 @@ impl<'a> VeleroServer<'a> {
             format!("--profiler-address=127.0.0.1:{profile}"),
         ];
         args.extend(options.args.iter().cloned());
-        let credentials = folder.join("credentials");
+        let credentials = folder.join("aws-credentials");
         let env: [(&str, &OsStr); 4] = [
             ("AWS_SHARED_CREDENTIALS_FILE", credentials.as_os_str()),
             ("VELERO_NAMESPACE", options.namespace.as_ref()),
@@ -156,7 +156,7 @@ pub fn install(cluster: &Cluster, options: &VeleroOptions) -> Result<()> {
     let folder = server_folder(cluster, options);
     let plugins = folder.join("plugins");
     fs::create_dir_all(&plugins)?;
-    write_private(&folder.join("credentials"), credentials.as_bytes())?;
+    write_private(&folder.join("aws-credentials"), credentials.as_bytes())?;
     let plugin = testbed::build(&Part::VeleroPluginAws)?;
     let link = plugins.join("velero-plugin-for-aws");
     if !link.exists() {

@@ -1,6 +1,6 @@
 //! `cargo xtask cluster`: real clusters, by name.
-#![expect(clippy::print_stdout, reason = "a command's answer")]
 
+use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -68,8 +68,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
             .iter()
             .try_for_each(|name| status(name)),
         Command::Kubeconfig(Name { name }) => {
-            println!("{}", Cluster::attach(&name)?.kubeconfig_path().display());
-            Ok(())
+            let path = Cluster::attach(&name)?.kubeconfig_path();
+            writeln!(io::stdout(), "{}", path.display()).context("printing a path")
         }
         Command::Reap { name, pid, start } => cluster::reap(&name, &ProcessId { pid, start }),
     }
@@ -82,27 +82,30 @@ fn start(up: &Up) -> Result<()> {
         minio: !up.no_minio,
         ..ClusterOptions::new(name, up.nodes)
     };
+    let mut out = io::stdout();
     let started = Instant::now();
     let cluster = Cluster::up(&options).with_context(|| format!("starting the cluster `{name}`"))?;
-    println!(
+    writeln!(
+        out,
         "The cluster `{name}` is ready after {:.1} s.",
         started.elapsed().as_secs_f32()
-    );
-    println!("  export KUBECONFIG={}", cluster.kubeconfig_path().display());
+    )?;
+    writeln!(out, "  export KUBECONFIG={}", cluster.kubeconfig_path().display())?;
     if let Ok(minio) = cluster.minio() {
         let state = cluster.folder().join("state.json");
-        println!("  MinIO: {} (keys: {})", minio.endpoint, state.display());
+        writeln!(out, "  MinIO: {} (keys: {})", minio.endpoint, state.display())?;
     }
     Ok(())
 }
 
 fn status(name: &str) -> Result<()> {
-    println!("{name}");
-    println!("  {:<26} {:>8} {:>6}  STATE", "PART", "PID", "PORT");
+    let mut out = io::stdout();
+    writeln!(out, "{name}")?;
+    writeln!(out, "  {:<26} {:>8} {:>6}  STATE", "PART", "PID", "PORT")?;
     for part in Cluster::status(name)? {
         let port = part.port.map_or_else(|| "-".to_owned(), |port| port.to_string());
         let state = if part.alive { "running" } else { "ended" };
-        println!("  {:<26} {:>8} {port:>6}  {state}", part.part, part.pid);
+        writeln!(out, "  {:<26} {:>8} {port:>6}  {state}", part.part, part.pid)?;
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     Cluster::up(&ClusterOptions::new(&name, 1)).with_context(|| format!("starting the cluster `{name}`"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["test", "--workspace", "--locked"])
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .args(arguments.cargo)
         .env("REFLOAT_TEST_CLUSTER", &name)
         .status()

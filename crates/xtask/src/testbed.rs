@@ -1,7 +1,8 @@
 //! `cargo xtask testbed`: the real peers that tests run against.
-#![expect(clippy::print_stdout, reason = "a command's answer")]
 
-use anyhow::Result;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
 use clap::Subcommand;
 use refloat_testkit::testbed::{self, Part};
 
@@ -14,8 +15,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build => Part::all()?.iter().try_for_each(|part| {
-            println!("{}", testbed::build(part)?.display());
-            Ok(())
+            let path = testbed::build(part)?;
+            writeln!(io::stdout(), "{}", path.display()).context("printing a path")
         }),
     }
 }

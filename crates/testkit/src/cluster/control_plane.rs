@@ -15,7 +15,7 @@ use crate::s3::{Minio, hex};
 use crate::testbed::{self, KUBERNETES_PROGRAMS, Part};
 
 /// Every part that a cluster starts by itself.
-pub(super) const PARTS: [&str; 7] = [
+const PARTS: [&str; 7] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
@@ -26,6 +26,11 @@ pub(super) const PARTS: [&str; 7] = [
 ];
 
 const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Whether a cluster starts this part by itself, and is broken without it.
+pub(super) fn is_core(part: &str) -> bool {
+    PARTS.contains(&part)
+}
 
 /// The parts of such a cluster that need a port, with the names the ports are kept under.
 pub(super) fn ports(options: &ClusterOptions) -> Vec<&'static str> {
@@ -98,7 +103,7 @@ pub(super) fn write_credentials(cluster: &Cluster) -> Result<()> {
 /// Starts everything and waits until it is ready. What does not depend on each other starts at the same time.
 pub(super) fn start(cluster: &mut Cluster, options: &ClusterOptions) -> Result<()> {
     start_etcd(cluster)?;
-    start_api_server(cluster)?;
+    start_api_server(cluster, &options.api_server_args)?;
     if options.minio {
         start_minio(cluster)?;
     }
@@ -159,12 +164,12 @@ fn start_etcd(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn start_api_server(cluster: &Cluster) -> Result<()> {
+fn start_api_server(cluster: &Cluster, further: &[String]) -> Result<()> {
     let state = &cluster.state;
     let etcd = cluster.etcd()?;
     let address = state.server_address();
     let file = |name: &str| pki_file(cluster, name);
-    let args = vec![
+    let mut args = vec![
         format!("--etcd-servers={}", etcd.endpoint),
         format!("--etcd-cafile={}", etcd.ca.display()),
         format!("--etcd-certfile={}", etcd.certificate.display()),
@@ -183,16 +188,24 @@ fn start_api_server(cluster: &Cluster) -> Result<()> {
         format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
         format!("--kubelet-client-key={}", file("kubelet-client.key")),
         format!("--kubelet-certificate-authority={}", file("ca.crt")),
+        // Nothing resolves the node's name.
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={}", file("sa.pub")),
         format!("--service-account-signing-key-file={}", file("sa.key")),
     ];
+    args.extend_from_slice(further);
     start_client(cluster, "kube-apiserver", args)
 }
 
 fn controller_manager_args(cluster: &Cluster) -> Result<Vec<String>> {
     let mut args = controller_args(cluster, "kube-controller-manager")?;
     args.extend([
+        // Created if missing, and the default is a folder of the whole machine.
+        format!(
+            "--flex-volume-plugin-dir={}",
+            cluster.folder.join("flexvolumes").display()
+        ),
         "--use-service-account-credentials".to_owned(),
         format!("--root-ca-file={}", pki_file(cluster, "ca.crt")),
         format!(

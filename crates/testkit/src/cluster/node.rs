@@ -8,8 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::state::State;
-use super::{Cluster, teardown};
+use super::{Cluster, network, teardown};
 use crate::image::{BUSYBOX, Image};
 use crate::packages;
 use crate::pki::Pki;
@@ -47,7 +46,9 @@ pub(super) fn start_containerd(cluster: &Cluster) -> Result<()> {
     cluster.start_program("containerd", &program, &args, &[])?;
     cluster.wait_for("containerd", LIMIT, || ctr(&cluster.folder, &["version"]).is_ok())?;
     import_image(&cluster.folder, BUSYBOX, &Image::busybox()?)?;
-    let pause = Image::busybox()?.entrypoint(&["/bin/busybox", "sleep", "2147483647"]);
+    let pause = Image::busybox()?
+        .entrypoint(&["/bin/busybox", "sleep"])
+        .command(&["2147483647"]);
     import_image(&cluster.folder, PAUSE, &pause)
 }
 
@@ -56,7 +57,7 @@ pub(super) fn start_kubelet(cluster: &Cluster) -> Result<()> {
     let root = cluster.folder.join("kubelet");
     fs::create_dir_all(&root)?;
     fs::write(cluster.folder.join("resolv.conf"), "")?;
-    teardown::create_cgroups(&cgroup_name(&cluster.state))?;
+    teardown::create_cgroups(&teardown::cgroup_name(&cluster.state.name))?;
     let config = root.join("config.json");
     fs::write(&config, serde_json::to_vec_pretty(&kubelet_config(cluster)?)?)?;
     let args = [
@@ -99,11 +100,6 @@ pub(super) fn import_image(folder: &Path, name: &str, image: &Image) -> Result<(
     Ok(())
 }
 
-/// The cgroup below which all pods of the cluster are, in every hierarchy.
-pub(super) fn cgroup_name(state: &State) -> String {
-    format!("refloat-{}", state.name)
-}
-
 fn ctr(folder: &Path, args: &[&str]) -> Result<String> {
     let socket = socket(folder);
     let socket = socket.to_string_lossy();
@@ -120,7 +116,7 @@ fn socket(folder: &Path) -> PathBuf {
 fn write_cni(cluster: &Cluster) -> Result<()> {
     let folder = cluster.folder.join("cni");
     fs::create_dir_all(folder.join("net.d"))?;
-    let bridge = cluster.state.bridge();
+    let bridge = network::bridge(&cluster.state.name);
     let config = json!({
         "cniVersion": "0.4.0", "name": bridge,
         "plugins": [{
@@ -181,7 +177,7 @@ fn kubelet_config(cluster: &Cluster) -> Result<serde_json::Value> {
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": pki.join("kubelet.crt"), "tlsPrivateKeyFile": pki.join("kubelet.key"),
         "containerRuntimeEndpoint": socket, "imageServiceEndpoint": socket,
-        "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", cgroup_name(state)),
+        "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", teardown::cgroup_name(&state.name)),
         "enforceNodeAllocatable": [], "failCgroupV1": false, "failSwapOn": false,
         // Beside other clusters on one machine: nothing global is touched, and a full disk evicts nobody.
         "makeIPTablesUtilChains": false,

@@ -39,11 +39,6 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The bridge device of the cluster's node. Device names have at most 15 bytes.
-    pub(crate) fn bridge(&self) -> String {
-        format!("refloat{}", self.subnet)
-    }
-
     /// The address that pods know this machine by, and the only one besides loopback that a server binds.
     pub(crate) fn gateway(&self) -> String {
         format!("10.{}.0.1", self.subnet)

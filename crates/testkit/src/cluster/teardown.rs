@@ -24,24 +24,24 @@ pub(super) fn down(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    let state = state::load(folder).ok();
     let name = folder
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let cgroup = format!("refloat-{name}");
-    let recorded: Vec<_> = state
-        .iter()
-        .flat_map(|state| state.processes.values().cloned())
+    let cgroup = cgroup_name(&name);
+    let recorded: Vec<_> = state::load(folder)
+        .into_iter()
+        .flat_map(|state| state.processes.into_values())
         .collect();
     kill_all(&recorded, folder, &cgroup)?;
     remove_shim_sockets(folder);
     unmount_all(folder)?;
-    if let Some(state) = state.filter(|state| state.nodes > 0) {
-        network::remove_bridge(&state)?;
-        remove_matching(Path::new("/var/lib/cni/results"), &format!("{}-", state.bridge()));
-        remove_links_into(Path::new("/var/log/containers"), folder);
-    }
+    network::remove_bridge(&name)?;
+    remove_matching(
+        Path::new("/var/lib/cni/results"),
+        &format!("{}-", network::bridge(&name)),
+    );
+    remove_links_into(Path::new("/var/log/containers"), folder);
     remove_cgroups(&cgroup)?;
     ensure!(
         mounts_below(folder)?.is_empty(),
@@ -49,6 +49,11 @@ pub(super) fn down(folder: &Path) -> Result<()> {
         folder.display()
     );
     fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))
+}
+
+/// The cgroup below which all pods of the cluster `name` are, in every hierarchy.
+pub(super) fn cgroup_name(name: &str) -> String {
+    format!("refloat-{name}")
 }
 
 /// Kills until nothing is left: a parent may have started another child before its turn came.
@@ -137,7 +142,12 @@ pub(super) fn create_cgroups(name: &str) -> Result<()> {
                 fs::write(folder.join(file), fs::read(parent)?).context("setting up a cpuset")?;
             }
         }
-        if let Ok(controllers) = fs::read_to_string(folder.join("cgroup.controllers")) {
+        if hierarchy == Path::new(CGROUPS) {
+            // Version 2 hands controllers down only where asked. One that the kernel lacks is the kubelet's to miss.
+            for controller in ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"] {
+                let _ = fs::write(hierarchy.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            let controllers = fs::read_to_string(folder.join("cgroup.controllers"))?;
             let all: Vec<_> = controllers
                 .split_whitespace()
                 .map(|name| format!("+{name}"))
