@@ -5,6 +5,7 @@
 //! it has lies in one folder, so that [`Cluster::down`] can remove all of it, even after a crash.
 
 mod control_plane;
+mod minio;
 mod network;
 mod node;
 mod shared;
@@ -26,6 +27,7 @@ use crate::process::{ProcessId, run_command, start_detached};
 use crate::s3::Minio;
 use crate::testbed::{self, Part};
 
+pub use self::minio::Certificate;
 pub use self::shared::reap;
 
 /// What kind of cluster to start.

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// An authority whose files lie in one folder as `NAME.crt` and `NAME.key` (PEM, keys readable by the owner only).
@@ -61,16 +61,28 @@ impl Pki {
 
     /// Issues `NAME.crt` and `NAME.key` for both server and client use. `names` are host names and addresses.
     pub fn issue(&self, name: &str, common_name: &str, organization: &str, names: &[&str]) -> Result<()> {
-        let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, organization);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        self.write_leaf(name, leaf(common_name, organization, names)?)
+    }
+
+    /// Like [`Pki::issue`], for a certificate whose time is over.
+    pub fn issue_expired(
+        &self,
+        name: &str,
+        common_name: &str,
+        organization: &str,
+        names: &[&str],
+    ) -> Result<()> {
+        let mut params = leaf(common_name, organization, names)?;
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        self.write_leaf(name, params)
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the parameters are made for this one call"
+    )]
+    fn write_leaf(&self, name: &str, params: CertificateParams) -> Result<()> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         fs::write(self.folder.join(format!("{name}.crt")), certificate.pem())?;
@@ -104,6 +116,20 @@ impl Pki {
         });
         write_private(path, serde_json::to_string_pretty(&config)?.as_bytes())
     }
+}
+
+fn leaf(common_name: &str, organization: &str, names: &[&str]) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, organization);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    Ok(params)
 }
 
 fn authority() -> Result<CertificateParams> {

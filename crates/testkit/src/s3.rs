@@ -2,12 +2,17 @@
 //! signed request. What the product does with a bucket goes through the product's own store.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +27,8 @@ pub struct Minio {
     pub access_key: String,
     /// Its secret: never printed, see `Debug`.
     pub secret_key: String,
+    /// The authority of its certificate (a PEM file); `None` if it speaks plain HTTP.
+    pub ca: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Minio {
@@ -100,7 +107,7 @@ impl Minio {
             "authorization: {authorization}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
-        exchange(host, head.as_bytes(), body)
+        self.exchange(head.as_bytes(), body)
             .with_context(|| format!("sending {method} {path} to MinIO at {}", self.endpoint))
     }
 
@@ -108,11 +115,41 @@ impl Minio {
     pub fn is_ready(&self) -> bool {
         let host = self.host();
         let head = format!("GET /minio/health/ready HTTP/1.0\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        exchange(host, head.as_bytes(), b"").is_ok_and(|answer| answer.status == 200)
+        self.exchange(head.as_bytes(), b"")
+            .is_ok_and(|answer| answer.status == 200)
     }
 
     fn host(&self) -> &str {
-        self.endpoint.trim_start_matches("http://")
+        self.endpoint
+            .split_once("://")
+            .map_or(&self.endpoint, |(_, host)| host)
+    }
+
+    fn exchange(&self, head: &[u8], body: &[u8]) -> Result<Answer> {
+        let host = self.host();
+        let mut socket = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
+        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let mut bytes = match &self.ca {
+            None => converse(&mut socket, head, body)?,
+            Some(ca) => {
+                let name = host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
+                let connection = ClientConnection::new(tls_client(ca)?, ServerName::try_from(name)?)?;
+                converse(&mut StreamOwned::new(connection, socket), head, body)?
+            }
+        };
+        let end = bytes
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .context("the answer has no end of headers")?;
+        let status = String::from_utf8_lossy(&bytes[..end])
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .context("the answer has no HTTP status")?;
+        Ok(Answer {
+            status,
+            body: bytes.split_off(end + 4),
+        })
     }
 
     /// AWS Signature Version 4, as the S3 documentation describes it.
@@ -153,26 +190,30 @@ impl Minio {
     }
 }
 
-fn exchange(host: &str, head: &[u8], body: &[u8]) -> Result<Answer> {
-    let mut stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(head)?;
-    stream.write_all(body)?;
+/// Sends the request and reads until the server, which was asked to, closes the connection.
+fn converse(stream: &mut (impl Read + Write), head: &[u8], body: &[u8]) -> Result<Vec<u8>> {
+    stream.write_all(head).context("sending the request")?;
+    stream.write_all(body).context("sending the request")?;
+    stream.flush()?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).context("reading the answer")?;
-    let end = bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .context("the answer has no end of headers")?;
-    let status = String::from_utf8_lossy(&bytes[..end])
-        .split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .context("the answer has no HTTP status")?;
-    Ok(Answer {
-        status,
-        body: bytes.split_off(end + 4),
-    })
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        // A server may close the connection without saying so in TLS; HTTP/1.0 ends that way.
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(bytes),
+        Err(e) => Err(e).context("reading the answer"),
+    }
+}
+
+fn tls_client(ca: &Path) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).context("reading the authority's certificate")? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(
+        config.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }
 
 fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@
 
 use std::process::Command;
 
-use refloat_testkit::cluster::Cluster;
+use refloat_testkit::cluster::{Certificate, Cluster};
 use refloat_testkit::velero::{VeleroOptions, VeleroServer};
 
 fn velero(cluster: &Cluster, version: &str, args: &[&str]) -> String {
@@ -130,4 +130,25 @@ fn minio_makes_buckets_with_and_without_object_lock() {
     let mut stranger = minio.clone();
     stranger.secret_key = "wrong".to_owned();
     assert_eq!(stranger.request("GET", "/", "", &[], b"").unwrap().status, 403);
+}
+
+#[test]
+fn a_minio_of_its_own_speaks_tls() {
+    let cluster = Cluster::shared(0).unwrap();
+    let part = format!("minio-tls-{}", std::process::id());
+    let minio = cluster.start_minio(&part, Some(Certificate::Valid)).unwrap();
+    assert!(minio.endpoint.starts_with("https://127.0.0.1:"));
+    minio.create_bucket("bucket", false).unwrap();
+    let process = cluster.process(&part).unwrap();
+    process.stop(std::time::Duration::from_secs(5)).unwrap();
+
+    let part = format!("minio-expired-{}", std::process::id());
+    let minio = cluster.start_minio(&part, Some(Certificate::Expired)).unwrap();
+    let refused = format!("{:#}", minio.create_bucket("bucket", false).unwrap_err());
+    assert!(refused.to_lowercase().contains("expired"), "{refused}");
+    cluster
+        .process(&part)
+        .unwrap()
+        .stop(std::time::Duration::ZERO)
+        .unwrap();
 }

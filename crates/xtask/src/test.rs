@@ -9,7 +9,7 @@ use refloat_testkit::testbed::{self, Part};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What to pass on to `cargo test`
+    /// What to pass on to `cargo test`; without `-p` it tests the whole workspace
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo: Vec<String>,
 }
@@ -23,8 +23,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     Cluster::down_when_this_process_ends(&name)?;
     Cluster::up(&ClusterOptions::new(&name, 1)).with_context(|| format!("starting the cluster `{name}`"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let some = arguments
+        .cargo
+        .iter()
+        .any(|word| word == "-p" || word.starts_with("--package"));
     let status = Command::new(cargo)
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args((!some).then_some("--workspace"))
         .args(arguments.cargo)
         .env("REFLOAT_TEST_CLUSTER", &name)
         .status()

@@ -1,17 +1,13 @@
 //! etcd, the API server, controller-manager, scheduler and MinIO: their credentials, arguments and readiness.
 
-use std::ffi::OsStr;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use rand::RngExt;
-use rand::distr::Alphanumeric;
 
-use super::{Cluster, ClusterOptions, node, state};
+use super::{Cluster, ClusterOptions, minio, node, state};
 use crate::pki::Pki;
-use crate::s3::{Minio, hex};
 use crate::testbed::{self, KUBERNETES_PROGRAMS, Part};
 
 /// Every part that a cluster starts by itself.
@@ -105,7 +101,9 @@ pub(super) fn start(cluster: &mut Cluster, options: &ClusterOptions) -> Result<(
     start_etcd(cluster)?;
     start_api_server(cluster, &options.api_server_args)?;
     if options.minio {
-        start_minio(cluster)?;
+        let address = cluster.state.server_address();
+        let minio = minio::launch(cluster, "minio", &address, cluster.state.port("minio")?, None)?;
+        cluster.state = state::update(&cluster.folder, |state| state.minio = Some(minio))?;
     }
     if options.nodes > 0 {
         node::start_containerd(cluster)?;
@@ -239,43 +237,6 @@ fn controller_args(cluster: &Cluster, part: &str) -> Result<Vec<String>> {
 fn start_client(cluster: &Cluster, part: &'static str, args: Vec<String>) -> Result<()> {
     let program = testbed::build(&Part::kubernetes(&cluster.state.kubernetes, part))?;
     cluster.start_program(part, &program, &args, &[])?;
-    Ok(())
-}
-
-fn start_minio(cluster: &mut Cluster) -> Result<()> {
-    let address = format!(
-        "{}:{}",
-        cluster.state.server_address(),
-        cluster.state.port("minio")?
-    );
-    let minio = Minio {
-        endpoint: format!("http://{address}"),
-        region: "us-east-1".to_owned(),
-        access_key: format!("refloat{}", hex(&rand::rng().random::<[u8; 4]>())),
-        secret_key: rand::rng()
-            .sample_iter(Alphanumeric)
-            .take(32)
-            .map(char::from)
-            .collect(),
-    };
-    cluster.state = state::update(&cluster.folder, |state| state.minio = Some(minio.clone()))?;
-    let data = cluster.folder.join("minio");
-    std::fs::create_dir_all(&data)?;
-    let args: [&OsStr; 4] = [
-        "server".as_ref(),
-        "--address".as_ref(),
-        address.as_ref(),
-        data.as_os_str(),
-    ];
-    let env: [(&str, &OsStr); 6] = [
-        ("MINIO_ROOT_USER", minio.access_key.as_ref()),
-        ("MINIO_ROOT_PASSWORD", minio.secret_key.as_ref()),
-        ("MINIO_BROWSER", "off".as_ref()),
-        ("MINIO_UPDATE", "off".as_ref()),
-        ("MINIO_CALLHOME_ENABLE", "off".as_ref()),
-        ("HOME", cluster.folder.as_os_str()),
-    ];
-    cluster.start_program("minio", &testbed::build(&Part::Minio)?, &args, &env)?;
     Ok(())
 }
 
