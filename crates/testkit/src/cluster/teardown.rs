@@ -37,10 +37,7 @@ pub(super) fn down(folder: &Path) -> Result<()> {
     remove_shim_sockets(folder);
     unmount_all(folder)?;
     network::remove_bridge(&name)?;
-    remove_matching(
-        Path::new("/var/lib/cni/results"),
-        &format!("{}-", network::bridge(&name)),
-    );
+    remove_network_results(folder);
     remove_links_into(Path::new("/var/log/containers"), folder);
     remove_cgroups(&cgroup)?;
     ensure!(
@@ -213,9 +210,17 @@ fn remove_cgroups(name: &str) -> Result<()> {
         .try_for_each(|folder| remove(folder, deadline))
 }
 
-fn remove_matching(folder: &Path, prefix: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
+/// The network plugins note each pod's addresses in a folder of the whole machine. A note names the pod's network
+/// namespace, which lies in the cluster's folder.
+fn remove_network_results(folder: &Path) {
+    let needle = folder.as_os_str().as_encoded_bytes();
+    for entry in fs::read_dir("/var/lib/cni/results")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        if bytes.windows(needle.len()).any(|window| window == needle) {
             let _ = fs::remove_file(entry.path());
         }
     }
