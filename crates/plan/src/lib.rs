@@ -1,1 +1,16 @@
-//! placeholder
+//! Pure decisions: what a backup lists and keeps, in which order a restore creates things, and how
+//! each object is changed on its way.
+//!
+//! This crate knows no clock, disk, network or async runtime: time and all facts are arguments, and
+//! what comes out is data that can be printed and compared. The rules are Velero's (1.18) unless a
+//! comment says where and why they differ. Objects are JSON values of any shape: a field of an
+//! unexpected type is left as it is, never a panic; numbers are never converted.
+
+pub mod backup;
+pub mod error;
+pub mod filter;
+#[cfg(test)]
+mod fixture;
+pub mod selector;
+
+pub use error::PlanError;
