@@ -99,10 +99,11 @@ fn start(up: &Up) -> Result<()> {
 }
 
 fn status(name: &str) -> Result<()> {
+    let parts = Cluster::status(name)?;
     let mut out = io::stdout();
     writeln!(out, "{name}")?;
     writeln!(out, "  {:<26} {:>8} {:>6}  STATE", "PART", "PID", "PORT")?;
-    for part in Cluster::status(name)? {
+    for part in parts {
         let port = part.port.map_or_else(|| "-".to_owned(), |port| port.to_string());
         let state = if part.alive { "running" } else { "ended" };
         writeln!(out, "  {:<26} {:>8} {port:>6}  {state}", part.part, part.pid)?;
