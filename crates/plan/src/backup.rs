@@ -181,8 +181,11 @@ pub fn plan_backup(
 ) -> Result<BackupPlan, PlanError> {
     let filter = NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces)?;
     let selectors = selectors(spec)?;
-    let labelled_out: BTreeSet<String> =
-        namespaces.iter().filter(|facts| facts.excluded_label).map(|facts| facts.name.clone()).collect();
+    let labelled_out: BTreeSet<String> = namespaces
+        .iter()
+        .filter(|facts| facts.excluded_label)
+        .map(|facts| facts.name.clone())
+        .collect();
     // As in Velero, a namespace that its label excludes counts like one in excludedNamespaces:
     // then not "all" namespaces are selected.
     let everything = filter.is_everything() && labelled_out.is_empty();
@@ -205,7 +208,11 @@ pub fn plan_backup(
     let mut listings = Vec::new();
     for resource in listed.iter().filter(|kind| !is_namespaces(&kind.group_resource)) {
         listings.push(Listing {
-            scope: if resource.namespaced { scope.clone() } else { ListScope::Cluster },
+            scope: if resource.namespaced {
+                scope.clone()
+            } else {
+                ListScope::Cluster
+            },
             label_selectors: label_selectors.clone(),
             ordered_first: ordered_first(spec, discovered, resource),
             resource: (*resource).clone(),
@@ -220,7 +227,10 @@ pub fn plan_backup(
     Ok(BackupPlan {
         listings,
         missing_namespaces: missing(&filter, namespaces),
-        namespace_kind: listed.into_iter().find(|kind| is_namespaces(&kind.group_resource)).cloned(),
+        namespace_kind: listed
+            .into_iter()
+            .find(|kind| is_namespaces(&kind.group_resource))
+            .cloned(),
         namespace_objects: namespace_objects(namespaces, &filter, &labelled_out, &selectors),
         namespaces: selected.into_iter().map(str::to_owned).collect(),
         warnings,
@@ -258,7 +268,9 @@ impl BackupPlan {
         if self.labelled_out.contains(namespace) {
             return false;
         }
-        self.namespaces.binary_search_by(|have| have.as_str().cmp(namespace)).is_ok()
+        self.namespaces
+            .binary_search_by(|have| have.as_str().cmp(namespace))
+            .is_ok()
             || (self.filter.is_open() && self.filter.includes(namespace))
     }
 
@@ -301,7 +313,10 @@ impl BackupPlan {
     #[must_use]
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(self).expect("a plan has string keys only");
-        Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(&json)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -346,7 +361,11 @@ pub fn add_default_excludes(spec: &mut BackupSpec) {
         }
     };
     if kinds::uses_old_filters(spec) {
-        add(&mut spec.included_resources, &mut spec.excluded_resources, &kinds::ALWAYS_EXCLUDED);
+        add(
+            &mut spec.included_resources,
+            &mut spec.excluded_resources,
+            &kinds::ALWAYS_EXCLUDED,
+        );
     } else {
         let [namespaced, cluster] = kinds::ALWAYS_EXCLUDED;
         add(
@@ -413,7 +432,11 @@ fn order_warnings(spec: &BackupSpec, listings: &[Listing]) -> Vec<String> {
 
 fn missing(filter: &NamespaceFilter, namespaces: &[NamespaceFacts]) -> Vec<String> {
     let exists = |name: &str| namespaces.iter().any(|facts| facts.name == name);
-    filter.named().filter(|name| !exists(name)).map(str::to_owned).collect()
+    filter
+        .named()
+        .filter(|name| !exists(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn namespace_warnings(
@@ -448,19 +471,20 @@ fn namespace_objects(
     selectors: &[Selector],
 ) -> BTreeMap<String, NamespaceObject> {
     let everything = filter.is_everything() && labelled_out.is_empty();
+    let by_name = !everything || selectors.is_empty();
     let rule = |facts: &NamespaceFacts| {
         if !filter.includes(&facts.name) || labelled_out.contains(&facts.name) {
             NamespaceObject::Never
-        } else if facts.active
-            && (selectors.iter().any(|selector| selector.matches_map(&facts.labels))
-                || !(everything && !selectors.is_empty()))
-        {
+        } else if facts.active && (by_name || selectors.iter().any(|s| s.matches_map(&facts.labels))) {
             NamespaceObject::Always
         } else {
             NamespaceObject::WithItems
         }
     };
-    namespaces.iter().map(|facts| (facts.name.clone(), rule(facts))).collect()
+    namespaces
+        .iter()
+        .map(|facts| (facts.name.clone(), rule(facts)))
+        .collect()
 }
 
 fn related_kinds(
@@ -471,7 +495,10 @@ fn related_kinds(
     let mut related = BTreeMap::new();
     for kind in discovered.iter().filter(|kind| kinds::can_be_stored(kind)) {
         let namespaced = kind.namespaced;
-        if listings.iter().any(|listing| listing.resource.group_resource == kind.group_resource) {
+        if listings
+            .iter()
+            .any(|listing| listing.resource.group_resource == kind.group_resource)
+        {
             related.insert(kind.group_resource.clone(), Related::Listed { namespaced });
         } else if !namespaced && !rules.excludes(kind) && !is_namespaces(&kind.group_resource) {
             related.insert(kind.group_resource.clone(), Related::Fetch { namespaced });

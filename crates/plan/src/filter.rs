@@ -31,8 +31,12 @@ impl NameSet {
         field: &'static str,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, PlanError> {
-        let mut set =
-            Self { everything: false, literals: BTreeSet::new(), patterns: Vec::new(), globs: GlobSet::empty() };
+        let mut set = Self {
+            everything: false,
+            literals: BTreeSet::new(),
+            patterns: Vec::new(),
+            globs: GlobSet::empty(),
+        };
         let mut builder = GlobSetBuilder::new();
         let failed = |pattern: &str, error: &globset::Error| PlanError::Pattern {
             field,
@@ -129,7 +133,9 @@ impl NamespaceFilter {
 
     /// The namespaces that are named, not by a pattern, and not excluded.
     pub fn named(&self) -> impl Iterator<Item = &str> {
-        self.includes.literals().filter(|name| !self.excludes.contains(name))
+        self.includes
+            .literals()
+            .filter(|name| !self.excludes.contains(name))
     }
 
     /// Patterns in the include list.
@@ -147,7 +153,9 @@ pub fn check_namespace_pattern(pattern: &str) -> Result<(), String> {
         return Err("`**` is not supported; use a single `*`".to_owned());
     }
     if let Some(odd) = pattern.chars().find(|c| "|(){}!,".contains(*c)) {
-        return Err(format!("`{odd}` is not supported; patterns may use `*`, `?` and `[abc]`"));
+        return Err(format!(
+            "`{odd}` is not supported; patterns may use `*`, `?` and `[abc]`"
+        ));
     }
     let mut rest = pattern;
     while let Some(at) = rest.find(['[', ']']) {
@@ -172,18 +180,28 @@ pub fn check_namespace_pattern(pattern: &str) -> Result<(), String> {
 #[must_use]
 pub fn resolve<'a>(written: &str, discovered: &'a [ApiResource]) -> Option<&'a ApiResource> {
     let written = GroupResource::parse(written.trim());
-    let plural = |kind: &&ApiResource| kind.group_resource.resource.eq_ignore_ascii_case(&written.resource);
+    let plural = |kind: &&ApiResource| {
+        kind.group_resource
+            .resource
+            .eq_ignore_ascii_case(&written.resource)
+    };
     let named = |kind: &&ApiResource| {
         plural(kind)
             || kind.kind.eq_ignore_ascii_case(&written.resource)
-            || kind.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(&written.resource))
+            || kind
+                .aliases
+                .iter()
+                .any(|alias| alias.eq_ignore_ascii_case(&written.resource))
     };
     let group = |kind: &&ApiResource| kind.group_resource.group == written.group;
     let group_start = |kind: &&ApiResource| {
         !written.group.is_empty() && kind.group_resource.group.starts_with(&written.group)
     };
     if written.group.is_empty() {
-        return discovered.iter().find(plural).or_else(|| discovered.iter().find(named));
+        return discovered
+            .iter()
+            .find(plural)
+            .or_else(|| discovered.iter().find(named));
     }
     let find = |name: &dyn Fn(&&ApiResource) -> bool, group: &dyn Fn(&&ApiResource) -> bool| {
         discovered.iter().find(|kind| group(kind) && name(kind))
@@ -236,7 +254,11 @@ impl KindFilter {
         let scoped = fields[1].ends_with("ScopedResources");
         let includes = set(fields[0], includes, true)?;
         let excludes = set(fields[1], excludes, scoped)?;
-        Ok(Self { includes, excludes, unresolved })
+        Ok(Self {
+            includes,
+            excludes,
+            unresolved,
+        })
     }
 
     /// Whether a kind is meant.
@@ -310,15 +332,23 @@ mod tests {
     fn kinds_by_glob_and_unknown_ones() {
         let kinds = discovered();
         let fields = ["spec.includedResources", "spec.excludedResources"];
-        let filter =
-            KindFilter::new(fields, &strings(&["*.example.io", "deploy", "ghosts"]), &[], &kinds).unwrap();
+        let filter = KindFilter::new(
+            fields,
+            &strings(&["*.example.io", "deploy", "ghosts"]),
+            &[],
+            &kinds,
+        )
+        .unwrap();
         assert!(filter.includes(&GroupResource::parse("widgets.example.io")));
         assert!(filter.includes(&GroupResource::parse("deployments.apps")));
         assert!(filter.includes(&GroupResource::parse("ghosts")));
         assert!(!filter.includes(&GroupResource::parse("pods")));
         assert_eq!(filter.unresolved(), ["ghosts"]);
         let filter = KindFilter::new(fields, &[], &strings(&["deploy", "*"]), &kinds).unwrap();
-        assert!(filter.includes(&GroupResource::parse("pods")), "a lone * in the old exclude list is ignored");
+        assert!(
+            filter.includes(&GroupResource::parse("pods")),
+            "a lone * in the old exclude list is ignored"
+        );
         assert!(!filter.includes(&GroupResource::parse("deployments.apps")));
         assert!(KindFilter::new(fields, &strings(&["[a"]), &[], &kinds).is_err());
     }
@@ -326,13 +356,22 @@ mod tests {
     #[test]
     fn namespaces_by_glob() {
         let filter = NamespaceFilter::new(&strings(&["prod-*", "db"]), &strings(&["prod-[xy]?"])).unwrap();
-        for (name, expected) in [("prod-a", true), ("prod-x1", false), ("db", true), ("other", false)] {
+        for (name, expected) in [
+            ("prod-a", true),
+            ("prod-x1", false),
+            ("db", true),
+            ("other", false),
+        ] {
             assert_eq!(filter.includes(name), expected, "{name}");
         }
         assert!(!filter.is_everything() && !filter.is_open());
         assert_eq!(filter.named().collect::<Vec<_>>(), ["db"]);
         assert!(NamespaceFilter::new(&[], &[]).unwrap().is_everything());
-        assert!(NamespaceFilter::new(&strings(&["*"]), &[]).unwrap().is_everything());
+        assert!(
+            NamespaceFilter::new(&strings(&["*"]), &[])
+                .unwrap()
+                .is_everything()
+        );
         let filter = NamespaceFilter::new(&[], &strings(&["a"])).unwrap();
         assert!(!filter.is_everything() && filter.is_open());
         for bad in ["a**", "a|b", "(a", "{a,b}", "!a", "a,b", "[a", "a]", "[]", "[[a]"] {

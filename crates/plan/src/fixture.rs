@@ -48,8 +48,18 @@ pub(crate) fn discovered() -> Vec<ApiResource> {
         kind("events.events.k8s.io", "v1", "Event", true),
         kind("tokenreviews.authentication.k8s.io", "v1", "TokenReview", false),
         kind("networkpolicies.networking.k8s.io", "v1", "NetworkPolicy", true),
-        kind("clusterrolebindings.rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", false),
-        kind("clusterroles.rbac.authorization.k8s.io", "v1", "ClusterRole", false),
+        kind(
+            "clusterrolebindings.rbac.authorization.k8s.io",
+            "v1",
+            "ClusterRoleBinding",
+            false,
+        ),
+        kind(
+            "clusterroles.rbac.authorization.k8s.io",
+            "v1",
+            "ClusterRole",
+            false,
+        ),
         kind("storageclasses.storage.k8s.io", "v1", "StorageClass", false),
         kind(
             "validatingwebhookconfigurations.admissionregistration.k8s.io",
@@ -57,10 +67,25 @@ pub(crate) fn discovered() -> Vec<ApiResource> {
             "ValidatingWebhookConfiguration",
             false,
         ),
-        kind("customresourcedefinitions.apiextensions.k8s.io", "v1", "CustomResourceDefinition", false),
+        kind(
+            "customresourcedefinitions.apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            false,
+        ),
         kind("priorityclasses.scheduling.k8s.io", "v1", "PriorityClass", false),
-        kind("volumesnapshots.snapshot.storage.k8s.io", "v1", "VolumeSnapshot", true),
-        kind("volumesnapshotcontents.snapshot.storage.k8s.io", "v1", "VolumeSnapshotContent", false),
+        kind(
+            "volumesnapshots.snapshot.storage.k8s.io",
+            "v1",
+            "VolumeSnapshot",
+            true,
+        ),
+        kind(
+            "volumesnapshotcontents.snapshot.storage.k8s.io",
+            "v1",
+            "VolumeSnapshotContent",
+            false,
+        ),
         kind("widgets.example.io", "v1", "Widget", true),
     ];
     for kind in &mut kinds {

@@ -7,10 +7,14 @@
 //! unexpected type is left as it is, never a panic; numbers are never converted.
 
 pub mod backup;
+pub mod backup_action;
 pub mod error;
 pub mod filter;
 #[cfg(test)]
 mod fixture;
+mod json;
+pub mod priorities;
+pub mod restore;
 pub mod selector;
 
 pub use error::PlanError;

@@ -79,7 +79,10 @@ impl Selector {
     pub fn compile(selector: &LabelSelector) -> Result<Self, SelectorError> {
         let mut requirements = Vec::new();
         for (key, value) in selector.match_labels.iter().flatten() {
-            requirements.push(Requirement::In(checked_key(key)?, vec![checked_value(key, value)?]));
+            requirements.push(Requirement::In(
+                checked_key(key)?,
+                vec![checked_value(key, value)?],
+            ));
         }
         for expression in selector.match_expressions.iter().flatten() {
             requirements.push(compile_expression(expression)?);
@@ -150,7 +153,10 @@ pub fn compile_all(
     match single {
         Some(_) if !any_of.is_empty() => Err(PlanError::TwoSelectors),
         Some(selector) => Ok(vec![compile("spec.labelSelector", selector)?]),
-        None => any_of.iter().map(|selector| compile("spec.orLabelSelectors", selector)).collect(),
+        None => any_of
+            .iter()
+            .map(|selector| compile("spec.orLabelSelectors", selector))
+            .collect(),
     }
 }
 
@@ -160,13 +166,19 @@ fn compile_expression(expression: &LabelSelectorRequirement) -> Result<Requireme
     let values = expression.values.as_deref().unwrap_or_default();
     let checked = || -> Result<Vec<String>, SelectorError> {
         if values.is_empty() {
-            return Err(SelectorError::NoValues { key: key.clone(), operator: operator.clone() });
+            return Err(SelectorError::NoValues {
+                key: key.clone(),
+                operator: operator.clone(),
+            });
         }
         values.iter().map(|value| checked_value(&key, value)).collect()
     };
     let none = || match values {
         [] => Ok(()),
-        _ => Err(SelectorError::Values { key: key.clone(), operator: operator.clone() }),
+        _ => Err(SelectorError::Values {
+            key: key.clone(),
+            operator: operator.clone(),
+        }),
     };
     match operator.as_str() {
         "In" => checked().map(|values| Requirement::In(key.clone(), values)),
@@ -185,7 +197,9 @@ fn checked_key(key: &str) -> Result<String, SelectorError> {
     let prefix_ok = prefix.is_none_or(|prefix| {
         !prefix.is_empty()
             && prefix.len() <= 253
-            && prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+            && prefix
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
     });
     if prefix_ok && is_name(name) {
         Ok(key.to_owned())
@@ -198,7 +212,10 @@ fn checked_value(key: &str, value: &str) -> Result<String, SelectorError> {
     if value.is_empty() || is_name(value) {
         Ok(value.to_owned())
     } else {
-        Err(SelectorError::Value { key: key.to_owned(), value: value.to_owned() })
+        Err(SelectorError::Value {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
     }
 }
 
@@ -206,7 +223,9 @@ fn checked_value(key: &str, value: &str) -> Result<String, SelectorError> {
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
 }
@@ -243,22 +262,46 @@ mod tests {
     #[test]
     fn matches_as_the_server_does() {
         let cases = [
-            (json!({"matchLabels": {"a": "b"}}), json!({"a": "b", "c": "d"}), true),
+            (
+                json!({"matchLabels": {"a": "b"}}),
+                json!({"a": "b", "c": "d"}),
+                true,
+            ),
             (json!({"matchLabels": {"a": "b"}}), json!({"a": "c"}), false),
-            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}), json!({}), true),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}),
+                json!({}),
+                true,
+            ),
             (
                 json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}),
                 json!({"a": "b"}),
                 false,
             ),
-            (json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}), json!({}), false),
-            (json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}), json!({"a": ""}), true),
-            (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), json!({"a": ""}), false),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}),
+                json!({}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
+                json!({"a": ""}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
+                json!({"a": ""}),
+                false,
+            ),
             (json!({}), json!({}), true),
         ];
         for (selector, labels, expected) in cases {
             let compiled = compile(selector.clone()).unwrap();
-            assert_eq!(compiled.matches_json(labels.as_object()), expected, "{selector} {labels}");
+            assert_eq!(
+                compiled.matches_json(labels.as_object()),
+                expected,
+                "{selector} {labels}"
+            );
             let map: BTreeMap<String, String> = serde_json::from_value(labels).unwrap();
             assert_eq!(compiled.matches_map(&map), expected, "{selector}");
         }

@@ -9,8 +9,10 @@ use crate::{PlanError, filter::KindFilter};
 
 /// Kinds that the server excludes from every backup: the namespaced one and the cluster-scoped one.
 /// They are backed up only together with a claim's data.
-pub(super) const ALWAYS_EXCLUDED: [&str; 2] =
-    ["volumesnapshots.snapshot.storage.k8s.io", "volumesnapshotcontents.snapshot.storage.k8s.io"];
+pub(super) const ALWAYS_EXCLUDED: [&str; 2] = [
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
 
 /// A kind that two groups serve: only one of them is stored.
 const COHABITING: [(&str, [&str; 2]); 5] = [
@@ -28,8 +30,14 @@ pub(super) struct KindRules {
 }
 
 enum Filters {
-    Old { kinds: KindFilter, cluster: Option<bool> },
-    Scoped { namespaced: KindFilter, cluster: KindFilter },
+    Old {
+        kinds: KindFilter,
+        cluster: Option<bool>,
+    },
+    Scoped {
+        namespaced: KindFilter,
+        cluster: KindFilter,
+    },
 }
 
 /// Whether a spec uses the filters that know no scope.
@@ -65,7 +73,10 @@ impl KindRules {
         // The defaults are excluded by `is_always_excluded`; as entries they would make a full
         // backup look filtered.
         let user = |list: &[String]| -> Vec<String> {
-            list.iter().filter(|kind| !ALWAYS_EXCLUDED.contains(&kind.as_str())).cloned().collect()
+            list.iter()
+                .filter(|kind| !ALWAYS_EXCLUDED.contains(&kind.as_str()))
+                .cloned()
+                .collect()
         };
         let filters = if old {
             let fields = ["spec.includedResources", "spec.excludedResources"];
@@ -84,20 +95,29 @@ impl KindRules {
             };
             Filters::Scoped {
                 namespaced: KindFilter::new(
-                    ["spec.includedNamespaceScopedResources", "spec.excludedNamespaceScopedResources"],
+                    [
+                        "spec.includedNamespaceScopedResources",
+                        "spec.excludedNamespaceScopedResources",
+                    ],
                     &of_scope(&spec.included_namespace_scoped_resources, true),
                     &of_scope(&spec.excluded_namespace_scoped_resources, true),
                     discovered,
                 )?,
                 cluster: KindFilter::new(
-                    ["spec.includedClusterScopedResources", "spec.excludedClusterScopedResources"],
+                    [
+                        "spec.includedClusterScopedResources",
+                        "spec.excludedClusterScopedResources",
+                    ],
                     &of_scope(&spec.included_cluster_scoped_resources, false),
                     &of_scope(&spec.excluded_cluster_scoped_resources, false),
                     discovered,
                 )?,
             }
         };
-        Ok(Self { filters, all_namespaces })
+        Ok(Self {
+            filters,
+            all_namespaces,
+        })
     }
 
     /// Whether a kind's objects are listed.
@@ -117,8 +137,7 @@ impl KindRules {
             }
             Filters::Scoped { namespaced, .. } if kind.namespaced => namespaced.includes(name),
             Filters::Scoped { cluster, .. } => {
-                !cluster.excludes(name)
-                    && (self.is_full() || cluster.lists(name) || is_namespaces(name))
+                !cluster.excludes(name) && (self.is_full() || cluster.lists(name) || is_namespaces(name))
             }
         }
     }
@@ -141,8 +160,12 @@ impl KindRules {
 
     pub(super) fn cluster_scope(&self) -> ClusterScope {
         match &self.filters {
-            Filters::Old { cluster: Some(true), .. } => ClusterScope::All,
-            Filters::Old { cluster: Some(false), .. } => ClusterScope::None,
+            Filters::Old {
+                cluster: Some(true), ..
+            } => ClusterScope::All,
+            Filters::Old {
+                cluster: Some(false), ..
+            } => ClusterScope::None,
             Filters::Old { .. } if self.all_namespaces => ClusterScope::All,
             Filters::Old { .. } => ClusterScope::Related,
             Filters::Scoped { .. } if self.is_full() => ClusterScope::All,
@@ -158,7 +181,9 @@ impl KindRules {
         };
         let unresolved = filters.iter().flat_map(|filter| filter.unresolved());
         unresolved
-            .map(|kind| format!("kind {kind:?} in the filters is not served by the cluster; kept as it is written"))
+            .map(|kind| {
+                format!("kind {kind:?} in the filters is not served by the cluster; kept as it is written")
+            })
             .collect()
     }
 
@@ -175,15 +200,18 @@ impl KindRules {
 
 fn is_always_excluded(kind: &ApiResource) -> bool {
     kind.group_resource.group == "snapshot.storage.k8s.io"
-        && matches!(kind.group_resource.resource.as_str(), "volumesnapshots" | "volumesnapshotcontents")
+        && matches!(
+            kind.group_resource.resource.as_str(),
+            "volumesnapshots" | "volumesnapshotcontents"
+        )
 }
 
 /// The kinds to list, in Velero's order: groups as discovered but `extensions` last; in the core
 /// group pods, claims and volumes first; of two groups that serve the same objects, the first.
-pub(super) fn in_order<'a>(
-    discovered: &'a [ApiResource],
+pub(super) fn in_order(
+    discovered: &[ApiResource],
     lists: impl Fn(&ApiResource) -> bool,
-) -> Vec<&'a ApiResource> {
+) -> Vec<&ApiResource> {
     let mut groups: Vec<&str> = Vec::new();
     for kind in discovered {
         let group = kind.group_resource.group.as_str();
@@ -193,7 +221,10 @@ pub(super) fn in_order<'a>(
     }
     let rank = |kind: &ApiResource| {
         let group = kind.group_resource.group.as_str();
-        let place = groups.iter().position(|have| *have == group).unwrap_or(usize::MAX);
+        let place = groups
+            .iter()
+            .position(|have| *have == group)
+            .unwrap_or(usize::MAX);
         let within = match (group, kind.group_resource.resource.as_str()) {
             ("", "pods") => 0,
             ("", "persistentvolumeclaims") => 1,
@@ -220,6 +251,8 @@ struct GroupOf<'a> {
 fn group_of(kind: &ApiResource) -> GroupOf<'_> {
     let name = kind.group_resource.resource.as_str();
     let group = kind.group_resource.group.as_str();
-    let cohabits = COHABITING.iter().any(|(resource, groups)| *resource == name && groups.contains(&group));
+    let cohabits = COHABITING
+        .iter()
+        .any(|(resource, groups)| *resource == name && groups.contains(&group));
     GroupOf { name, cohabits }
 }
