@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod image;
+pub mod minio;
 pub mod packages;
 pub mod pki;
 pub mod process;
