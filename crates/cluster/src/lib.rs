@@ -9,6 +9,8 @@ pub mod apply;
 pub mod client;
 pub mod discovery;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lease;
 pub mod limiter;
 pub mod listing;

@@ -135,6 +135,7 @@ impl Splitter {
                     self.depth += 1;
                 }
                 b'[' if self.depth > 2 => self.depth += 1,
+                b'}' if self.depth == 2 => return Err(SplitError::NotAList),
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == 2 {
@@ -263,5 +264,6 @@ mod tests {
             let _ = split(text, 2).map(|found| assert!(found.0.is_empty()));
         }
         assert_eq!(split(r#"{"items":[1]}"#, 2), Err(SplitError::NotAList));
+        assert_eq!(split(r#"{"items":[}}"#, 2), Err(SplitError::NotAList));
     }
 }

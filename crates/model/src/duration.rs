@@ -47,34 +47,58 @@ impl FromStr for GoDuration {
     type Err = ParseDurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || ParseDurationError { text: text.to_owned() };
-        let mut rest = text.strip_prefix('+').unwrap_or(text);
-        if rest == "0" {
-            return Ok(Self::default());
-        }
-        if rest.is_empty() {
-            return Err(bad());
-        }
-        let mut nanos: f64 = 0.0;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-            let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
-            rest = &rest[digits..];
-            let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-            let unit = match &rest[..end] {
-                "ns" => 1.0,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return Err(bad()),
-            };
-            nanos += number * unit;
-            rest = &rest[end..];
-        }
-        Duration::try_from_secs_f64(nanos / 1e9).map(Self).map_err(|_| bad())
+        nanoseconds(text)
+            .map(|nanos| Self(Duration::from_nanos(nanos)))
+            .ok_or_else(|| ParseDurationError { text: text.to_owned() })
     }
+}
+
+/// The length in nanoseconds, at most Go's longest (about 292 years). In whole numbers: what is
+/// printed for a length must be read as the same length, which floats lose above a hundred days.
+fn nanoseconds(text: &str) -> Option<u64> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut sum: u64 = 0;
+    loop {
+        let (whole, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (fraction, after) = match after.strip_prefix('.') {
+            Some(after) => after.split_at(after.find(|c: char| !c.is_ascii_digit())?),
+            None => ("", after),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let (name, after) =
+            after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        let unit: u64 = match name {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        sum = sum.checked_add(whole.checked_mul(unit)?)?.checked_add(part_of(unit, fraction)?)?;
+        if after.is_empty() {
+            return i64::try_from(sum).is_ok().then_some(sum);
+        }
+        rest = after;
+    }
+}
+
+/// `0.<fraction>` times the unit, rounded down. Digits below a nanosecond do not count.
+fn part_of(unit: u64, fraction: &str) -> Option<u64> {
+    const DIGITS: usize = 18;
+    let digits = &fraction[..fraction.len().min(DIGITS)];
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let scale = 10_u128.pow(u32::try_from(digits.len()).ok()?);
+    u64::try_from(digits.parse::<u128>().ok()? * u128::from(unit) / scale).ok()
 }
 
 impl fmt::Display for GoDuration {
@@ -83,9 +107,9 @@ impl fmt::Display for GoDuration {
         let nanos = self.0.subsec_nanos();
         if seconds == 0 && nanos > 0 {
             return match nanos {
-                n if n % 1_000_000 == 0 => write!(f, "{}ms", n / 1_000_000),
-                n if n % 1_000 == 0 => write!(f, "{}µs", n / 1_000),
-                n => write!(f, "{n}ns"),
+                1_000_000.. => write!(f, "{}ms", decimal(nanos / 1_000_000, nanos % 1_000_000, 6)),
+                1_000.. => write!(f, "{}µs", decimal(nanos / 1_000, nanos % 1_000, 3)),
+                _ => write!(f, "{nanos}ns"),
             };
         }
         let (hours, minutes, secs) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -95,13 +119,17 @@ impl fmt::Display for GoDuration {
         if hours > 0 || minutes > 0 {
             write!(f, "{minutes}m")?;
         }
-        if nanos > 0 {
-            let fraction = format!("{nanos:09}");
-            write!(f, "{secs}.{}s", fraction.trim_end_matches('0'))
-        } else {
-            write!(f, "{secs}s")
-        }
+        write!(f, "{}s", decimal(secs, nanos, 9))
     }
+}
+
+/// `whole.fraction` without zeros at the end; the fraction counts in units of ten to the minus `digits`.
+fn decimal(whole: impl fmt::Display, fraction: u32, digits: usize) -> String {
+    if fraction == 0 {
+        return whole.to_string();
+    }
+    let fraction = format!("{fraction:0digits$}");
+    format!("{whole}.{}", fraction.trim_end_matches('0'))
 }
 
 impl Serialize for GoDuration {
@@ -147,6 +175,12 @@ mod tests {
             ("1.5h", "1h30m0s"),
             ("720h0m0s", "720h0m0s"),
             ("90m", "1h30m0s"),
+            ("1500us", "1.5ms"),
+            ("1001ns", "1.001µs"),
+            (".5s", "500ms"),
+            ("1.s", "1s"),
+            ("2562047h47m16.854775807s", "2562047h47m16.854775807s"),
+            ("0.100000000000000000000001h", "6m0s"),
         ] {
             assert_eq!(text.parse::<GoDuration>().unwrap().to_string(), printed, "{text}");
         }
@@ -154,7 +188,7 @@ mod tests {
 
     #[test]
     fn refuses_what_go_refuses() {
-        for text in ["", "1", "h", "1x", "1h2", "-1h", "1..2s", "∞h"] {
+        for text in ["", "1", "h", "1x", "1h2", "-1h", "1..2s", "∞h", ".s", "9223372036854775808ns", "2562048h"] {
             let error = text.parse::<GoDuration>().unwrap_err();
             assert!(error.to_string().contains("is not a duration"), "{text}");
         }

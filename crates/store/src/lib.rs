@@ -9,6 +9,8 @@ mod credentials;
 mod disk;
 mod download;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod location;
 mod object;
 mod provider;
