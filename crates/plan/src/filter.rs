@@ -176,40 +176,36 @@ pub fn check_namespace_pattern(pattern: &str) -> Result<(), String> {
 
 /// Finds the kind that a user means: plural, singular, short name or kind, in any case, with or
 /// without the group (or the beginning of it): `deploy`, `deployments`, `deployment.apps`,
-/// `Deployment`. Of several, the first in discovery order, as `kubectl` does it.
+/// `Deployment`. Of several, the first in discovery order, as `kubectl` does it; the old group
+/// `extensions` comes last.
 #[must_use]
 pub fn resolve<'a>(written: &str, discovered: &'a [ApiResource]) -> Option<&'a ApiResource> {
     let written = GroupResource::parse(written.trim());
-    let plural = |kind: &&ApiResource| {
+    let plural = |kind: &ApiResource| {
         kind.group_resource
             .resource
             .eq_ignore_ascii_case(&written.resource)
     };
-    let named = |kind: &&ApiResource| {
-        plural(kind)
-            || kind.kind.eq_ignore_ascii_case(&written.resource)
+    let named = |kind: &ApiResource| {
+        kind.kind.eq_ignore_ascii_case(&written.resource)
             || kind
                 .aliases
                 .iter()
                 .any(|alias| alias.eq_ignore_ascii_case(&written.resource))
     };
-    let group = |kind: &&ApiResource| kind.group_resource.group == written.group;
-    let group_start = |kind: &&ApiResource| {
-        !written.group.is_empty() && kind.group_resource.group.starts_with(&written.group)
+    let exact = |kind: &ApiResource| kind.group_resource.group == written.group;
+    let begins = |kind: &ApiResource| kind.group_resource.group.starts_with(&written.group);
+    let find = |wanted: &dyn Fn(&ApiResource) -> bool| {
+        let old = |kind: &&ApiResource| kind.group_resource.group == "extensions";
+        let found = discovered.iter().find(|kind| !old(kind) && wanted(kind));
+        found.or_else(|| discovered.iter().find(|kind| old(kind) && wanted(kind)))
     };
     if written.group.is_empty() {
-        return discovered
-            .iter()
-            .find(plural)
-            .or_else(|| discovered.iter().find(named));
+        return find(&plural).or_else(|| find(&named));
     }
-    let find = |name: &dyn Fn(&&ApiResource) -> bool, group: &dyn Fn(&&ApiResource) -> bool| {
-        discovered.iter().find(|kind| group(kind) && name(kind))
-    };
-    find(&plural, &group)
-        .or_else(|| find(&named, &group))
-        .or_else(|| find(&plural, &group_start))
-        .or_else(|| find(&named, &group_start))
+    find(&|kind| exact(kind) && plural(kind))
+        .or_else(|| find(&|kind| exact(kind) && named(kind)))
+        .or_else(|| find(&|kind| begins(kind) && (plural(kind) || named(kind))))
 }
 
 /// Which kinds are meant.

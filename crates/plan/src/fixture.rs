@@ -95,3 +95,59 @@ pub(crate) fn discovered() -> Vec<ApiResource> {
     }
     kinds
 }
+
+/// Any JSON, with or without nulls; field names are mostly those that the rules look at.
+pub(crate) fn any_json(nulls: bool) -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    const KEYS: [&str; 24] = [
+        "metadata",
+        "labels",
+        "annotations",
+        "name",
+        "namespace",
+        "spec",
+        "status",
+        "phase",
+        "ports",
+        "nodePort",
+        "claimRef",
+        "volumeName",
+        "volumes",
+        "containers",
+        "volumeMounts",
+        "subjects",
+        "secrets",
+        "data",
+        "type",
+        "managedFields",
+        "uid",
+        "template",
+        "selector",
+        "matchLabels",
+    ];
+    const TEXTS: [&str; 8] = [
+        "",
+        "a",
+        "default",
+        "Delete",
+        "Bound",
+        "None",
+        "kubernetes.io/service-account-token",
+        "apps/v1",
+    ];
+    let leaf = prop_oneof![
+        Just(json!(true)),
+        any::<i32>().prop_map(|number| json!(number)),
+        Just(serde_json::from_str::<Value>("12345678901234567890.10").expect("a number")),
+        prop::sample::select(&TEXTS[..]).prop_map(|text| json!(text)),
+        Just(if nulls { Value::Null } else { json!("x") }),
+    ];
+    leaf.prop_recursive(6, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec((prop::sample::select(&KEYS[..]), inner), 0..8)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}

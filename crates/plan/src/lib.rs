@@ -9,12 +9,16 @@
 pub mod backup;
 pub mod backup_action;
 pub mod error;
+pub mod existing;
 pub mod filter;
 #[cfg(test)]
 mod fixture;
 mod json;
+pub mod managed_fields;
+pub mod merge_patch;
 pub mod priorities;
 pub mod restore;
+pub mod restore_item;
 pub mod selector;
 
 pub use error::PlanError;
