@@ -32,6 +32,9 @@ pub struct ConnectOptions {
     pub user_agent: String,
     /// The most requests in flight at once.
     pub max_connections: usize,
+    /// How often a single request is tried while trying again can help: 9 times take about half a
+    /// minute, 4 times about a second.
+    pub tries: u32,
 }
 
 impl Default for ConnectOptions {
@@ -41,6 +44,7 @@ impl Default for ConnectOptions {
             context: None,
             user_agent: concat!("refloat/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_connections: 30,
+            tries: 9,
         }
     }
 }
@@ -50,6 +54,7 @@ impl Default for ConnectOptions {
 pub struct Cluster {
     client: kube::Client,
     limiter: Arc<Limiter>,
+    tries: u32,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -92,6 +97,7 @@ impl Cluster {
         Ok(Self {
             client,
             limiter: Arc::new(Limiter::new(options.max_connections)),
+            tries: options.tries,
         })
     }
 
@@ -191,8 +197,8 @@ impl Cluster {
             self.limiter.done(leave, outcome);
             match result {
                 Err(error) if error.is_retryable() => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
+                    Some(pause) if pauses.0 < self.tries => tokio::time::sleep(pause).await,
+                    _ => return Err(error),
                 },
                 other => return other,
             }

@@ -127,7 +127,8 @@ impl Listing<'_> {
 
     async fn step(&mut self) -> Result<Step, ClusterError> {
         if self.page.is_none() {
-            self.page = Some(self.open().await?);
+            let uri = self.uri();
+            self.page = Some(open(self.cluster, &self.action, &uri).await?);
         }
         let Some(page) = &mut self.page else {
             return Ok(Step::Again);
@@ -161,21 +162,11 @@ impl Listing<'_> {
         Ok(Step::Again)
     }
 
-    async fn open(&self) -> Result<Page, ClusterError> {
-        let mut uri = self.path.clone();
-        if let Some(token) = &self.token {
-            uri.push_str("&continue=");
-            uri.push_str(&percent(token));
+    fn uri(&self) -> String {
+        match &self.token {
+            Some(token) => format!("{}&continue={}", self.path, percent(token)),
+            None => self.path.clone(),
         }
-        let request = Request::get(uri)
-            .header(header::ACCEPT, "application/json")
-            .body(Body::empty())
-            .map_err(|error| decode(&self.action, error))?;
-        let response = self.cluster.send(&self.action, request).await?;
-        Ok(Page {
-            body: response.into_body(),
-            splitter: Splitter::default(),
-        })
     }
 
     /// The page is whole: takes its token for the next one.
@@ -249,4 +240,14 @@ impl Listing<'_> {
 enum Step {
     Object(Bytes),
     Again,
+}
+
+/// Asks for a page and waits for the head of its answer.
+async fn open(cluster: &Cluster, action: &str, uri: &str) -> Result<Page, ClusterError> {
+    let request = Request::get(uri)
+        .header(header::ACCEPT, "application/json")
+        .body(Body::empty())
+        .map_err(|error| decode(action, error))?;
+    let response = cluster.send(action, request).await?;
+    Ok(Page { body: response.into_body(), splitter: Splitter::default() })
 }

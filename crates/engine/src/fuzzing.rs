@@ -17,5 +17,6 @@ pub fn read_archive(packed: &[u8]) -> Result<(usize, usize), String> {
             Ok(())
         },
     );
-    done.map(|()| (objects, bytes)).map_err(|error| crate::error::chain(&error))
+    done.map(|()| (objects, bytes))
+        .map_err(|error| crate::error::chain(&error))
 }

@@ -1,0 +1,442 @@
+//! Creates the sorted objects, class by class, many at a time.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use refloat_cluster::{
+    Cluster, ClusterError, Discovery,
+    apply::{PatchKind, WriteOptions},
+};
+use refloat_model::{GroupResource, ObjectName, resource::ApiResource, volume_info::BackupVolumeInfo};
+use refloat_plan::{
+    managed_fields::Carry,
+    restore::{ResourceStep, RestoreClass, RestorePlan, plan_restore},
+    restore_item::{self, Prepared, PreparedItem, RestoreContext, SkipLevel},
+};
+use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    RestoreJob, existing,
+    namespaces::{self, Namespaces},
+    survey::Survey,
+};
+use crate::{
+    EngineError, Progress,
+    error::chain,
+    job_log::JobLog,
+    kind_list::KindList,
+    spool::{Record, Spool},
+};
+
+/// What was done, for the files that describe it.
+pub(super) struct Done {
+    /// `restore-*-resource-list.json.gz`.
+    pub list: Bytes,
+}
+
+/// What happened to one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Created,
+    Updated,
+    Skipped,
+    Failed,
+    /// It was not to be restored at all, and appears in no list.
+    Left,
+}
+
+impl Fate {
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Created => Some("created"),
+            Self::Updated => Some("updated"),
+            Self::Skipped => Some("skipped"),
+            Self::Failed => Some("failed"),
+            Self::Left => None,
+        }
+    }
+}
+
+/// What all requests of a restore share.
+pub(super) struct Run {
+    pub cluster: Cluster,
+    pub log: Arc<JobLog>,
+    pub namespaces: Namespaces,
+    progress: Progress,
+    plan: RestorePlan,
+    survey: Survey,
+    context: RwLock<Arc<RestoreContext>>,
+    /// Volumes that were left out in the class under way, for the claims of the next ones.
+    reprovisioned: Mutex<Vec<String>>,
+}
+
+impl Run {
+    /// What holds for all objects of the class under way.
+    pub(super) fn context(&self) -> Arc<RestoreContext> {
+        self.context
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Makes known which volumes the class that has ended left out.
+    fn end_class(&self) {
+        let mut fresh = self.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
+        if fresh.is_empty() {
+            return;
+        }
+        let mut context = self.context.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = RestoreContext::clone(&context);
+        changed.reprovisioned.extend(fresh.drain(..));
+        *context = Arc::new(changed);
+    }
+}
+
+/// Creates everything that was sorted and is selected.
+///
+/// # Errors
+/// If the API server cannot be reached any more, or the scratch file cannot be read.
+pub(super) async fn execute(
+    job: &RestoreJob,
+    spool: Spool,
+    volumes: Vec<BackupVolumeInfo>,
+    log: &Arc<JobLog>,
+) -> Result<Done, EngineError> {
+    let spool = Arc::new(spool);
+    let discovery = discover(&job.cluster).await?;
+    let plan = make_plan(job, &discovery, &spool)?;
+    for warning in &plan.warnings {
+        log.warn("", warning);
+    }
+    let survey = look_through(&plan, &spool).await?;
+    job.progress.set_total(survey.total);
+    log.info(&format!("{} objects are selected", survey.total));
+    let mut context = RestoreContext::new(name_of(job), &job.restore.spec, &discovery.resources, &volumes)
+        .map_err(bad_plan)?;
+    context.not_before = job
+        .restore
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    let mut run = Run {
+        cluster: job.cluster.clone(),
+        log: log.clone(),
+        namespaces: Namespaces::new(job.options.terminating_timeout),
+        progress: job.progress.clone(),
+        plan,
+        survey,
+        context: RwLock::new(Arc::new(context)),
+        reprovisioned: Mutex::new(Vec::new()),
+    };
+    let mut list = KindList::default();
+    let mut next = 0;
+    while let Some(class) = run.plan.classes.get(next).cloned() {
+        let shared = Arc::new(run);
+        restore_class(&shared, &spool, &class, &mut list).await?;
+        shared.end_class();
+        if class.wait_established {
+            namespaces::wait_established(&shared, &spool, job.options.resource_timeout).await?;
+        }
+        run = Arc::into_inner(shared).ok_or_else(|| bad_plan("a request outlived its class"))?;
+        if class.wait_established {
+            run.plan = make_plan(job, &discover(&job.cluster).await?, &spool)?;
+        }
+        next += 1;
+    }
+    Ok(Done { list: list.finish() })
+}
+
+fn name_of(job: &RestoreJob) -> &str {
+    job.restore.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn bad_plan(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+    EngineError::Plan {
+        doing: "cannot plan the restore".into(),
+        source: source.into(),
+    }
+}
+
+fn make_plan(job: &RestoreJob, discovery: &Discovery, spool: &Spool) -> Result<RestorePlan, EngineError> {
+    plan_restore(
+        &job.restore.spec,
+        &job.options.priorities,
+        &discovery.resources,
+        &spool.inventory(),
+    )
+    .map_err(bad_plan)
+}
+
+async fn look_through(plan: &RestorePlan, spool: &Arc<Spool>) -> Result<Survey, EngineError> {
+    let (plan, spool) = (plan.clone(), spool.clone());
+    let looking = tokio::task::spawn_blocking(move || Survey::take(&plan, &spool)).await;
+    looking.unwrap_or_else(|error| Err(EngineError::damaged("the scratch file", error)))
+}
+
+async fn discover(cluster: &Cluster) -> Result<Discovery, EngineError> {
+    let found = cluster.discover().await;
+    found.map_err(|error| EngineError::cluster("cannot find out what the cluster serves", error))
+}
+
+/// Restores all kinds of a class, one after the other; the objects of a kind side by side.
+async fn restore_class(
+    run: &Arc<Run>,
+    spool: &Arc<Spool>,
+    class: &RestoreClass,
+    list: &mut KindList,
+) -> Result<(), EngineError> {
+    for step in &class.resources {
+        restore_kind(run, spool, step, list).await?;
+    }
+    Ok(())
+}
+
+/// Restores all objects of one kind.
+async fn restore_kind(
+    run: &Arc<Run>,
+    spool: &Arc<Spool>,
+    step: &ResourceStep,
+    list: &mut KindList,
+) -> Result<(), EngineError> {
+    let kind = &step.group_resource;
+    let Some(api) = &step.api else {
+        let count = step.count;
+        run.log.warn(
+            "",
+            &format!("{count} {kind} are not restored: this cluster does not serve that kind"),
+        );
+        run.progress.add_done(count, 0);
+        return Ok(());
+    };
+    let api = Arc::new(api.clone());
+    let listed_as = api.gvk().to_string();
+    let lookahead = run.cluster.limiter().most() * 2;
+    let mut fates = std::pin::pin!(
+        records(spool.clone(), kind.clone())
+            .map(|record| {
+                let (run, api) = (run.clone(), api.clone());
+                async move {
+                    let record = record?;
+                    let task = tokio::spawn(async move { restore_one(&run, &api, record).await });
+                    let done = AbortOnDropHandle::new(task).await;
+                    done.unwrap_or_else(|error| Err(EngineError::damaged("the tarball", error)))
+                }
+            })
+            .buffered(lookahead)
+    );
+    while let Some(done) = fates.next().await {
+        let (name, fate, bytes) = done?;
+        if let Some(word) = fate.word() {
+            run.progress.add_done(1, bytes);
+            list.add(&listed_as, &format!("{name}({word})"));
+        }
+    }
+    Ok(())
+}
+
+/// A kind's objects, read block by block off the runtime's threads.
+fn records(
+    spool: Arc<Spool>,
+    kind: GroupResource,
+) -> impl futures::Stream<Item = Result<Record, EngineError>> + Send {
+    let blocks = spool.blocks(&kind);
+    futures::stream::iter(blocks)
+        .map(move |block| {
+            let spool = spool.clone();
+            async move {
+                let reading = tokio::task::spawn_blocking(move || spool.read(block)).await;
+                reading.unwrap_or_else(|error| Err(EngineError::damaged("the scratch file", error)))
+            }
+        })
+        .buffered(2)
+        .flat_map(|block| {
+            let records = match block {
+                Ok(records) => records.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            futures::stream::iter(records)
+        })
+}
+
+/// Restores one object. What goes wrong with it is data; an error ends the restore.
+async fn restore_one(
+    run: &Run,
+    api: &ApiResource,
+    record: Record,
+) -> Result<(ObjectName, Fate, u64), EngineError> {
+    let bytes = record.json.len() as u64;
+    let kind = &api.group_resource;
+    let stored = &record.name;
+    let context = run.context();
+    let object: Value = match serde_json::from_slice(&record.json) {
+        Ok(object) => object,
+        Err(error) => {
+            let text = format!("error restoring {kind}/{stored}: it is not JSON: {error}");
+            run.log.error(&stored.namespace, &text);
+            return Ok((record.name, Fate::Failed, bytes));
+        }
+    };
+    drop(record.json);
+    if !selected(run, kind, stored, &object) {
+        return Ok((record.name, Fate::Left, bytes));
+    }
+    let item = match restore_item::prepare(&context, kind, stored, object) {
+        Prepared::Create(item) => item,
+        Prepared::Skip {
+            reason,
+            level,
+            reprovision,
+        } => {
+            if reprovision {
+                let mut volumes = run.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
+                volumes.push(stored.name.clone());
+            }
+            let text = format!("{kind}/{stored} is not restored: {reason}");
+            let fate = match level {
+                SkipLevel::Silent => {
+                    run.log.info(&text);
+                    Fate::Skipped
+                }
+                SkipLevel::Warning => {
+                    run.log.warn(&stored.namespace, &text);
+                    Fate::Skipped
+                }
+                SkipLevel::Error => {
+                    run.log.error(&stored.namespace, &text);
+                    Fate::Failed
+                }
+            };
+            return Ok((record.name, fate, bytes));
+        }
+    };
+    let name = ObjectName::new(item.namespace.as_str(), item.name.as_str());
+    if kind.is("namespaces", "") {
+        let fate = run.namespaces.restore(run, &name.name, &item.object).await?;
+        return Ok((name, fate, bytes));
+    }
+    if !name.namespace.is_empty()
+        && let Err(problem) = run.namespaces.ensure(run, &name.namespace).await?
+    {
+        run.log.error(
+            &name.namespace,
+            &format!("error restoring {kind}/{name}: {problem}"),
+        );
+        return Ok((name, Fate::Failed, bytes));
+    }
+    let fate = create(run, api, &name, *item).await?;
+    Ok((name, fate, bytes))
+}
+
+/// Whether an object is to be restored: for its own sake, or because another one refers to it. A
+/// namespace is, too, if objects in it are.
+fn selected(run: &Run, kind: &GroupResource, name: &ObjectName, object: &Value) -> bool {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    run.plan.selects(kind, &name.namespace, &name.name, labels)
+        || run.survey.is_related(kind, name)
+        || (kind.is("namespaces", "") && run.survey.occupied.contains(&name.name))
+}
+
+/// Creates a prepared object, or decides what its being there means.
+async fn create(
+    run: &Run,
+    api: &ApiResource,
+    name: &ObjectName,
+    item: PreparedItem,
+) -> Result<Fate, EngineError> {
+    let kind = &api.group_resource;
+    let field_manager = match &item.managed_fields {
+        Carry::FieldManager(manager) => Some(manager.as_str()),
+        Carry::Patch(_) | Carry::None => None,
+    };
+    let body = match serde_json::to_vec(&item.object) {
+        Ok(body) => Bytes::from(body),
+        Err(error) => {
+            run.log.error(
+                &name.namespace,
+                &format!("error restoring {kind}/{name}: {error}"),
+            );
+            return Ok(Fate::Failed);
+        }
+    };
+    let options = WriteOptions {
+        field_manager,
+        ..WriteOptions::default()
+    };
+    match run.cluster.create(api, name, body, options).await {
+        Ok(_) => {
+            finish(run, api, name, &item).await?;
+            Ok(Fate::Created)
+        }
+        Err(error) if exists(&error) => existing::settle(run, api, name, &item, &error).await,
+        Err(error) => failed(run, kind, name, error),
+    }
+}
+
+/// Whether an error says that the object, or the port that it asks for, is there already.
+fn exists(error: &ClusterError) -> bool {
+    error.is_already_exists()
+        || error
+            .server_message()
+            .contains("provided port is already allocated")
+}
+
+/// What an object that could not be created means: data, unless the API server is gone.
+pub(super) fn failed(
+    run: &Run,
+    kind: &GroupResource,
+    name: &ObjectName,
+    error: ClusterError,
+) -> Result<Fate, EngineError> {
+    if error.code().is_none() && error.is_retryable() {
+        return Err(EngineError::cluster("the restore ended early", error));
+    }
+    run.log.error(
+        &name.namespace,
+        &format!("error restoring {kind}/{name}: {}", chain(&error)),
+    );
+    Ok(Fate::Failed)
+}
+
+/// What follows a create: the status and the owners of fields, where they are to be restored.
+pub(super) async fn finish(
+    run: &Run,
+    api: &ApiResource,
+    name: &ObjectName,
+    item: &PreparedItem,
+) -> Result<(), EngineError> {
+    let mut patches: Vec<(Option<&str>, Value)> = Vec::new();
+    if let Some(status) = &item.status {
+        patches.push((Some("status"), serde_json::json!({ "status": status })));
+    }
+    if let Carry::Patch(patch) = &item.managed_fields {
+        patches.push((None, patch.clone()));
+    }
+    for (subresource, patch) in patches {
+        let body = Bytes::from(patch.to_string());
+        let options = WriteOptions::default();
+        let done = run
+            .cluster
+            .patch(api, name, subresource, PatchKind::Merge, body, options)
+            .await;
+        // A kind without the subresource keeps its status in the object itself, where it went already;
+        // an object that is gone again was deleted by its own controller.
+        match done {
+            Err(error) if error.is_not_found() => {}
+            Err(error) if error.code().is_some() => {
+                let kind = &api.group_resource;
+                let what = subresource.unwrap_or("managed fields");
+                let text = format!(
+                    "the {what} of {kind}/{name} could not be restored: {}",
+                    chain(&error)
+                );
+                run.log.warn(&name.namespace, &text);
+            }
+            Err(error) => return Err(EngineError::cluster("the restore ended early", error)),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}

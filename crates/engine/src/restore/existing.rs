@@ -1,0 +1,88 @@
+//! What becomes of an object that is in the cluster already.
+
+use bytes::Bytes;
+use refloat_cluster::{
+    ClusterError,
+    apply::{PatchKind, WriteOptions},
+};
+use refloat_model::{ObjectName, resource::ApiResource};
+use refloat_plan::{
+    existing::{Existing, decide_existing},
+    restore_item::PreparedItem,
+};
+use serde_json::Value;
+
+use super::execute::{Fate, Run, failed, finish};
+use crate::EngineError;
+
+/// Reads the object in the cluster and does what the plan decides: leave it, patch it, or count it
+/// as created by an earlier try of this restore.
+pub(super) async fn settle(
+    run: &Run,
+    api: &ApiResource,
+    name: &ObjectName,
+    item: &PreparedItem,
+    refusal: &ClusterError,
+) -> Result<Fate, EngineError> {
+    let kind = &api.group_resource;
+    let live = match run.cluster.get(api, name).await {
+        Ok(bytes) => bytes,
+        // It is not there under its own name: something else (a port) is taken.
+        Err(error) if error.is_not_found() => {
+            let text = format!("error restoring {kind}/{name}: {}", refusal.server_message());
+            run.log.error(&name.namespace, &text);
+            return Ok(Fate::Failed);
+        }
+        Err(error) => return failed(run, kind, name, error),
+    };
+    let live: Value = match serde_json::from_slice(&live) {
+        Ok(live) => live,
+        Err(error) => {
+            run.log.error(
+                &name.namespace,
+                &format!("error restoring {kind}/{name}: {error}"),
+            );
+            return Ok(Fate::Failed);
+        }
+    };
+    match decide_existing(&run.context(), kind, &item.object, &live) {
+        Existing::Ours => {
+            finish(run, api, name, item).await?;
+            Ok(Fate::Created)
+        }
+        Existing::Same { labels: None } => Ok(Fate::Skipped),
+        Existing::Same { labels: Some(patch) } => match apply(run, api, name, &patch).await {
+            Ok(()) => Ok(Fate::Skipped),
+            Err(error) => failed(run, kind, name, error),
+        },
+        Existing::MergeServiceAccount(patch) => match apply(run, api, name, &patch).await {
+            Ok(()) => Ok(Fate::Updated),
+            Err(error) => failed(run, kind, name, error),
+        },
+        Existing::Patch { patch, labels } => match apply(run, api, name, &patch).await {
+            Ok(()) => Ok(Fate::Updated),
+            Err(error) if error.code().is_none() => failed(run, kind, name, error),
+            Err(error) => {
+                let text = format!("{kind}/{name} could not be updated: {}", error.server_message());
+                run.log.warn(&name.namespace, &text);
+                match apply(run, api, name, &labels).await {
+                    Ok(()) => Ok(Fate::Updated),
+                    Err(error) => failed(run, kind, name, error),
+                }
+            }
+        },
+        Existing::Conflict { warning } => {
+            run.log.warn(&name.namespace, &warning);
+            Ok(Fate::Skipped)
+        }
+    }
+}
+
+async fn apply(run: &Run, api: &ApiResource, name: &ObjectName, patch: &Value) -> Result<(), ClusterError> {
+    let body = Bytes::from(patch.to_string());
+    let options = WriteOptions::default();
+    run.cluster
+        .patch(api, name, None, PatchKind::Merge, body, options)
+        .await
+        .map(|_| ())
+}
