@@ -149,7 +149,7 @@ where
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 enum Holder {
@@ -297,7 +297,7 @@ impl Candidate {
                     break;
                 }
                 Ok(Err(error)) => {
-                    warn!(error = %chain(&error), "cannot renew the leader lease; trying again")
+                    warn!(error = %chain(&error), "cannot renew the leader lease; trying again");
                 }
                 Err(_) => break,
             }
