@@ -42,14 +42,7 @@ pub(crate) async fn open(
                     None,
                 )));
             }
-            Err(e) => {
-                let error = StoreError::from_opendal(at.clone(), &e, false);
-                failures += 1;
-                if !error.is_retryable() || failures >= store.tuning.attempts {
-                    return Err(error);
-                }
-                tokio::time::sleep(store.tuning.delay(failures)).await;
-            }
+            Err(e) => store.tuning.pause(&at, &e, false, &mut failures).await?,
         }
     }
 }
@@ -59,7 +52,7 @@ async fn first(
     key: &str,
     range: Option<Range<u64>>,
 ) -> opendal::Result<(Metadata, BufferStream)> {
-    let reader = store.once.reader(&store.path(key)).await?;
+    let reader = store.operator.reader(&store.path(key)).await?;
     let mut bytes = match range {
         Some(range) => reader.into_stream(range).await?,
         None => reader.into_stream(..).await?,
@@ -159,7 +152,7 @@ impl Resume {
                 };
                 let reader = self
                     .store
-                    .once
+                    .operator
                     .reader_options(&self.store.path(&self.key), options)
                     .await?;
                 self.bytes.insert(reader.into_stream(self.next..self.end).await?)

@@ -260,7 +260,7 @@ impl StoreError {
             (_, ErrorKind::ConditionNotMatch) => Self::Changed { at },
             (_, ErrorKind::PermissionDenied) => Self::PermissionDenied { at, cause },
             (_, ErrorKind::RateLimited) => Self::Temporary { at, cause },
-            _ if error.is_temporary() || error.is_persistent() => Self::Temporary { at, cause },
+            _ if error.is_temporary() => Self::Temporary { at, cause },
             _ if error.message() == "signing http request" => Self::BadCredentials { at, cause },
             _ => Self::Other { at, cause },
         }

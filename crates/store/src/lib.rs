@@ -11,9 +11,11 @@ mod download;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod listing;
 mod location;
 mod object;
 mod provider;
+mod retry;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -24,4 +26,5 @@ mod upload;
 pub use error::{At, Cause, StoreError};
 pub use location::LocationConfig;
 pub use object::{Entry, ObjectStore, ObjectStream, ObjectWriter, SignedUrl, check_key};
-pub use store::{Store, Tuning};
+pub use retry::Tuning;
+pub use store::Store;

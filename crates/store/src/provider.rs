@@ -15,7 +15,7 @@ use opendal::{Builder, HttpTransporter, OperationContext, Operator};
 
 use crate::error::{At, Cause, StoreError};
 use crate::location::LocationConfig;
-use crate::store::Tuning;
+use crate::retry::Tuning;
 use crate::transport::{Extras, Transport};
 
 /// Which storage.

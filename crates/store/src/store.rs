@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
-use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
+use opendal::layers::TimeoutLayer;
 use opendal::options::WriteOptions;
 use opendal::{EntryMode, Metadata, Operator};
 
@@ -20,6 +20,7 @@ use crate::error::{At, StoreError};
 use crate::location::LocationConfig;
 use crate::object::{Entry, ObjectStore, ObjectStream, ObjectWriter, SignedUrl, checked};
 use crate::provider;
+use crate::retry::Tuning;
 use crate::upload::{self, Upload};
 
 /// User metadata that names the call that wrote an object. When the answer to a write is lost, it tells whether
@@ -32,55 +33,6 @@ const ONE_PIECE: usize = 16 * 1024 * 1024;
 /// How many deletes of `delete_prefix` are under way at once.
 const DELETES: usize = 8;
 
-/// Times and sizes; the defaults are right outside tests.
-#[derive(Clone)]
-pub struct Tuning {
-    /// Limit of one call without a body.
-    pub call_timeout: Duration,
-    /// Limit of one step of a transfer: a part up, the next bytes down.
-    pub io_timeout: Duration,
-    /// How often a failing call is tried in all.
-    pub attempts: usize,
-    /// Pause after the first failure; it doubles, with jitter.
-    pub min_delay: Duration,
-    /// The longest pause.
-    pub max_delay: Duration,
-    /// Size of the first thousand parts of an upload; it doubles with each further thousand.
-    pub part_size: usize,
-    /// Parts of one upload under way at once.
-    pub parts_in_flight: usize,
-    /// Faults between this store and its service.
-    #[cfg(any(test, feature = "testing"))]
-    pub http_faults: Option<Arc<crate::testing::HttpFaults>>,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            call_timeout: Duration::from_secs(30),
-            io_timeout: Duration::from_mins(2),
-            attempts: 5,
-            min_delay: Duration::from_millis(200),
-            max_delay: Duration::from_secs(10),
-            part_size: 5 * 1024 * 1024,
-            parts_in_flight: 2,
-            #[cfg(any(test, feature = "testing"))]
-            http_faults: None,
-        }
-    }
-}
-
-impl Tuning {
-    /// The pause after so many failures in a row.
-    pub(crate) fn delay(&self, failures: usize) -> Duration {
-        let doubled = self
-            .min_delay
-            .saturating_mul(1 << failures.saturating_sub(1).min(10))
-            .min(self.max_delay);
-        doubled.mul_f64(rand::random_range(0.5..1.5))
-    }
-}
-
 /// A location, opened. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Store {
@@ -89,17 +41,14 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) name: String,
-    prefix: String,
-    /// With timeouts and retries.
-    retrying: Operator,
-    /// With timeouts only, for transfers that retry by themselves.
-    pub(crate) once: Operator,
+    pub(crate) prefix: String,
+    pub(crate) operator: Operator,
     presigner: Option<Operator>,
     read_only: bool,
     /// Whether objects carry [`MARK`].
     pub(crate) marks: bool,
     unconditional: Arc<AtomicBool>,
-    disk: Option<Disk>,
+    pub(crate) disk: Option<Disk>,
     pub(crate) tuning: Tuning,
 }
 
@@ -134,21 +83,9 @@ impl Store {
         let timeout = TimeoutLayer::new()
             .with_timeout(tuning.call_timeout)
             .with_io_timeout(tuning.io_timeout);
-        let location = name.clone();
-        let retry = RetryLayer::new()
-            .with_max_times(tuning.attempts.saturating_sub(1))
-            .with_min_delay(tuning.min_delay)
-            .with_max_delay(tuning.max_delay)
-            .with_jitter()
-            .with_notify(move |event: RetryEvent<'_>| {
-                let cause = StoreError::from_opendal(At::new("retrying", "", &location), event.err, false);
-                tracing::debug!(operation = %event.op, attempt = event.attempt, %cause, "trying a call again");
-            });
-        let once = opened.operator.layer(timeout.clone());
         let inner = Inner {
             prefix: config.key_prefix(),
-            retrying: once.clone().layer(retry),
-            once,
+            operator: opened.operator.layer(timeout.clone()),
             presigner: opened.presigner.map(|presigner| presigner.layer(timeout)),
             read_only: config.read_only,
             marks: opened.marks,
@@ -199,7 +136,7 @@ impl Inner {
             );
         if self.marks
             && in_doubt
-            && let Ok(found) = self.retrying.stat(&self.path(key)).await
+            && let Ok(found) = self.stat(At::new("looking up", key, &self.name), key).await
             && found.user_metadata().and_then(|metadata| metadata.get(MARK)) == Some(mark)
         {
             return Ok(());
@@ -208,23 +145,26 @@ impl Inner {
     }
 
     pub(crate) async fn stat(&self, at: Box<At>, key: &str) -> Result<Metadata, StoreError> {
-        let found = self.retrying.stat(&self.path(key)).await;
-        match found {
-            Ok(found) if found.mode() == EntryMode::DIR => Err(StoreError::NotFound { at }),
-            Ok(found) => Ok(found),
-            Err(e) => Err(StoreError::from_opendal(at, &e, false)),
+        let path = self.path(key);
+        let found = self
+            .tuning
+            .retry(&at, false, || self.operator.stat(&path))
+            .await?;
+        if found.mode() == EntryMode::DIR {
+            return Err(StoreError::NotFound { at });
         }
+        Ok(found)
     }
 
     /// The folder must be there and be the one that was opened: a vanished mount looks like an empty location.
-    async fn check_disk(&self, at: &At) -> Result<(), StoreError> {
+    pub(crate) async fn check_disk(&self, at: &At) -> Result<(), StoreError> {
         match &self.disk {
             Some(disk) => disk.check(at).await,
             None => Ok(()),
         }
     }
 
-    fn entry(&self, path: &str, found: &Metadata) -> Entry {
+    pub(crate) fn entry(&self, path: &str, found: &Metadata) -> Entry {
         Entry {
             key: path.strip_prefix(&self.prefix).unwrap_or(path).to_owned(),
             size: found.content_length(),
@@ -232,57 +172,10 @@ impl Inner {
         }
     }
 
-    /// Everything that begins with `prefix`; entries whose path ends in `/` are markers some tools leave.
-    async fn list_all(
-        self: Arc<Self>,
-        prefix: String,
-    ) -> Result<BoxStream<'static, Result<Entry, StoreError>>, StoreError> {
-        let at = At::new("listing", &prefix, &self.name);
-        self.check_disk(&at).await?;
-        let lister = self
-            .retrying
-            .lister_with(&self.path(&prefix))
-            .recursive(true)
-            .await
-            .map_err(|e| StoreError::from_opendal(at.clone(), &e, false))?;
-        let entries = lister.map_err(move |e| StoreError::from_opendal(at.clone(), &e, false));
-        Ok(entries
-            .try_filter_map(move |entry| {
-                let inner = Arc::clone(&self);
-                async move { inner.listed(entry).await }
-            })
-            .boxed())
-    }
-
-    async fn listed(&self, entry: opendal::Entry) -> Result<Option<Entry>, StoreError> {
-        let path = entry.path();
-        match entry.metadata().mode() {
-            _ if path.ends_with('/') && self.disk.is_some() => Ok(None),
-            EntryMode::DIR if self.disk.is_some() || !self.marks => Ok(None),
-            _ if self.disk.is_some() && Disk::hides(path) => Ok(None),
-            EntryMode::Unknown if !path.ends_with('/') => {
-                let at = At::new("looking up", path, &self.name);
-                match self.retrying.stat(path).await {
-                    Ok(found) => Ok(Some(self.entry(path, &found))),
-                    Err(e) => match StoreError::from_opendal(at, &e, false) {
-                        // Deleted since it was listed.
-                        e if e.is_not_found() => Ok(None),
-                        e => Err(e),
-                    },
-                }
-            }
-            _ => Ok(Some(self.entry(path, entry.metadata()))),
-        }
-    }
-
     async fn delete(&self, at: Box<At>, path: &str) -> Result<(), StoreError> {
         match &self.disk {
             Some(disk) => disk.delete(at, path).await,
-            None => self
-                .retrying
-                .delete(path)
-                .await
-                .map_err(|e| StoreError::from_opendal(at, &e, false)),
+            None => self.tuning.retry(&at, false, || self.operator.delete(path)).await,
         }
     }
 }
@@ -308,19 +201,13 @@ impl ObjectStore for Store {
             if !conditional && self.exists(key).await? {
                 return Err(StoreError::AlreadyExists { at });
             }
-            match inner
-                .retrying
-                .write_options(&inner.path(key), data.clone(), options)
-                .await
-            {
+            let path = inner.path(key);
+            let write = || inner.operator.write_options(&path, data.clone(), options.clone());
+            match inner.tuning.retry(&at, true, write).await {
                 Ok(_) => return Ok(()),
                 // The service has just said that it knows no conditions: once more without.
                 Err(_) if conditional && inner.unconditional.load(Ordering::Relaxed) => {}
-                Err(e) => {
-                    return inner
-                        .settle(key, &mark, StoreError::from_opendal(at, &e, true))
-                        .await;
-                }
+                Err(error) => return inner.settle(key, &mark, error).await,
             }
         }
     }
@@ -336,7 +223,7 @@ impl ObjectStore for Store {
         }
         let mark = uuid::Uuid::new_v4().to_string();
         let options = self.inner.write_options(&mark);
-        let writer = upload::begin(&self.inner.once, &self.inner.path(key), options)
+        let writer = upload::begin(&self.inner.operator, &self.inner.path(key), options)
             .map_err(|e| StoreError::from_opendal(at.clone(), &e, true))?;
         Ok(Box::new(Upload::new(Arc::clone(&self.inner), at, mark, writer)))
     }
@@ -367,6 +254,7 @@ impl ObjectStore for Store {
 
     async fn get_stream(&self, key: &str, range: Option<Range<u64>>) -> Result<ObjectStream, StoreError> {
         let at = checked("reading", key, &self.inner.name)?;
+        self.inner.check_disk(&at).await?;
         download::open(Arc::clone(&self.inner), at, key, range).await
     }
 
@@ -386,29 +274,7 @@ impl ObjectStore for Store {
     }
 
     async fn list_prefixes(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let inner = &self.inner;
-        let at = At::new("listing", prefix, &inner.name);
-        inner.check_disk(&at).await?;
-        let path = inner.path(prefix);
-        let lister = inner.retrying.lister_with(&path).recursive(false).await;
-        let mut lister = lister.map_err(|e| StoreError::from_opendal(at.clone(), &e, false))?;
-        let mut found = Vec::new();
-        while let Some(entry) = lister.next().await {
-            let entry = entry.map_err(|e| StoreError::from_opendal(at.clone(), &e, false))?;
-            let below = entry.path();
-            if !below.ends_with('/') || below == path || below == "/" {
-                continue;
-            }
-            if let Some(disk) = &inner.disk
-                && !disk.has_object(&at, below).await?
-            {
-                continue;
-            }
-            found.push(below.strip_prefix(&inner.prefix).unwrap_or(below).to_owned());
-        }
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+        self.inner.prefixes(prefix).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -444,7 +310,8 @@ impl ObjectStore for Store {
         let Some(presigner) = &self.inner.presigner else {
             return Ok(None);
         };
-        match presigner.presign_read(&self.inner.path(key), ttl).await {
+        let path = self.inner.path(key);
+        match presigner.presign_read(&path, ttl).await {
             // A URL that needs headers as well is of no use to others.
             Ok(signed) if signed.header().keys().any(|name| name != http::header::HOST) => Ok(None),
             Ok(signed) => Ok(Some(SignedUrl::new(signed.uri().to_string()))),

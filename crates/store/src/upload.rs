@@ -11,7 +11,8 @@ use opendal::{Buffer, Operator};
 
 use crate::error::{At, Cause, StoreError};
 use crate::object::ObjectWriter;
-use crate::store::{Inner, Tuning};
+use crate::retry::Tuning;
+use crate::store::Inner;
 
 /// Smaller pieces are copied together: a list entry for each would cost more than the copy.
 const COPY_BELOW: usize = 16 * 1024;
@@ -103,7 +104,7 @@ impl Upload {
         if let Some(writer) = &mut self.writer {
             let mut failures = 0;
             while let Err(e) = writer.write(part.clone()).await {
-                pause(&self.store.tuning, &self.at, &e, &mut failures).await?;
+                self.store.tuning.pause(&self.at, &e, true, &mut failures).await?;
             }
         }
         self.broken = false;
@@ -111,29 +112,11 @@ impl Upload {
     }
 }
 
-/// After a failure that may pass: waits before the next try. OpenDAL's own retry layer cannot be used here: it
-/// loses the upload, and with it the chance to abort it, when a call is cancelled.
-async fn pause(
-    tuning: &Tuning,
-    at: &At,
-    error: &opendal::Error,
-    failures: &mut usize,
-) -> Result<(), StoreError> {
-    *failures += 1;
-    let known = StoreError::from_opendal(Box::new(at.clone()), error, true);
-    if !error.is_temporary() || *failures >= tuning.attempts {
-        return Err(known);
-    }
-    tracing::debug!(error = %known, "trying a part of an upload again");
-    tokio::time::sleep(tuning.delay(*failures)).await;
-    Ok(())
-}
-
 /// Ends by itself: each try has a time limit, and their number is limited.
 async fn abort(tuning: &Tuning, at: &At, mut writer: Writer) -> Result<(), StoreError> {
     let mut failures = 0;
     while let Err(e) = writer.abort().await {
-        pause(tuning, at, &e, &mut failures).await?;
+        tuning.pause(at, &e, true, &mut failures).await?;
     }
     Ok(())
 }
@@ -166,7 +149,7 @@ impl ObjectWriter for Upload {
         if let Some(writer) = &mut self.writer {
             let mut failures = 0;
             while let Err(e) = writer.close().await {
-                if let Err(error) = pause(&tuning, &at, &e, &mut failures).await {
+                if let Err(error) = tuning.pause(&at, &e, true, &mut failures).await {
                     self.store.settle(&at.key, &self.mark, error).await?;
                     break;
                 }

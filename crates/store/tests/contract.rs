@@ -97,6 +97,7 @@ async fn a_vanished_mount_is_no_empty_location() {
         for error in [
             store.check().await.unwrap_err(),
             store.head("backups/b/x").await.unwrap_err(),
+            store.get("backups/b/x", 1).await.unwrap_err(),
             store.put_once("backups/b/y", Bytes::new()).await.unwrap_err(),
             store.delete_prefix("backups/").await.unwrap_err(),
         ] {

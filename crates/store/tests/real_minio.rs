@@ -74,6 +74,9 @@ async fn request(minio: &Arc<StandaloneMinio>, path: &'static str, query: &'stat
     String::from_utf8(asking.await.unwrap().unwrap().body).unwrap()
 }
 
+/// The name of a case, its settings, and a header that its objects have.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 /// Quick retries, and parts as small as S3 takes them.
 fn quick() -> Tuning {
     Tuning {
@@ -164,6 +167,48 @@ async fn the_contract_is_kept_with_faults_at_every_call() {
     let minio = minio().await;
     let config = with_bucket(&minio, "faults", false).await;
     faults_in_turn(Arc::new(open(&config).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_conditional_writes_is_asked_first() {
+    let minio = minio().await;
+    let config = with_bucket(&minio, "unconditional", false).await;
+    let data = pattern((5 << 20) + 1);
+    // Whatever comes first finds out: a small object, or the end of an upload.
+    for small_first in [true, false] {
+        let faults = Arc::new(HttpFaults::unconditional());
+        let tuning = Tuning {
+            http_faults: Some(faults),
+            ..quick()
+        };
+        let store = Store::open_with(&config, tuning).await.unwrap();
+        let (small, large) = (format!("{small_first}/small"), format!("{small_first}/large"));
+        for round in 0..2 {
+            for small_now in [small_first, !small_first] {
+                let result = if small_now {
+                    store.put_once(&small, Bytes::from_static(b"x")).await
+                } else {
+                    match store.put_stream(&large).await {
+                        Ok(mut writer) => {
+                            writer.write(data.clone()).await.unwrap();
+                            writer.finish().await.map(|_| ())
+                        }
+                        Err(e) => Err(e),
+                    }
+                };
+                match result {
+                    Ok(()) => assert_eq!(round, 0),
+                    Err(e) => assert!(
+                        round == 1 && e.reason() == "ObjectAlreadyExists",
+                        "{}",
+                        full_text(&e)
+                    ),
+                }
+            }
+        }
+        assert_eq!(store.get(&small, 1).await.unwrap(), "x");
+        assert!(store.get(&large, 6 << 20).await.unwrap() == data);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,6 +332,22 @@ async fn wrong_credentials_and_a_missing_bucket_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_credentials_at_all_are_named_as_the_cause() {
+    let minio = minio().await;
+    let mut config = with_bucket(&minio, "anonymous", false).await;
+    config.credential = None;
+    // No such profile, so whatever the environment of the test has is not used.
+    config
+        .config
+        .insert("profile".to_owned(), "refloat-has-no-such-profile".to_owned());
+    let started = std::time::Instant::now();
+    let error = open(&config).await.check().await.unwrap_err();
+    let text = full_text(&error);
+    println!("{:?} {text}", started.elapsed());
+    assert_eq!(error.reason(), "BadCredentials", "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_down_is_a_passing_error() {
     let minio = start(Speaks::Http).await;
     let config = with_bucket(&minio, "down", false).await;
@@ -351,7 +412,7 @@ async fn encryption_tags_and_checksums_are_as_the_settings_say() {
     };
     let data = pattern(7 << 20);
     let key_path = key_file.path().to_str().unwrap();
-    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+    let cases: [Case; 6] = [
         ("plain", &[("checksumAlgorithm", "")], ""),
         (
             "crc32",

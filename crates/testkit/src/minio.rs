@@ -98,7 +98,11 @@ impl StandaloneMinio {
         loop {
             let ready = match speaks {
                 Speaks::ExpiredHttps => TcpStream::connect(("127.0.0.1", port)).is_ok(),
-                _ => self.server.is_ready(),
+                // It says that it is ready a little before it takes requests.
+                _ => self
+                    .server
+                    .request("GET", "/", "", &[], b"")
+                    .is_ok_and(|answer| answer.status == 200),
             };
             if ready {
                 return Ok(());

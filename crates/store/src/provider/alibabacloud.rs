@@ -7,7 +7,7 @@ use opendal::services::Oss;
 use super::{Opened, Settings};
 use crate::credentials::parse_env_file;
 use crate::error::StoreError;
-use crate::store::Tuning;
+use crate::retry::Tuning;
 
 const KEYS: [&str; 6] = [
     "region",
@@ -97,7 +97,7 @@ fn endpoint(settings: &Settings<'_>) -> Result<String, StoreError> {
 mod tests {
     use super::super::open;
     use super::super::tests::{location, refused};
-    use crate::store::Tuning;
+    use crate::retry::Tuning;
 
     const SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID=id\nALIBABA_CLOUD_ACCESS_KEY_SECRET=hush\n";
 

@@ -15,7 +15,7 @@ use reqsign_file_read_tokio::TokioFileRead;
 use super::{Extras, Opened, Settings};
 use crate::credentials::{AwsProfile, AwsProfiles};
 use crate::error::{At, Cause, StoreError};
-use crate::store::Tuning;
+use crate::retry::Tuning;
 use crate::transport::{S3Extras, Transport};
 
 const KEYS: [&str; 15] = [
@@ -380,7 +380,7 @@ fn check_tags(settings: &Settings<'_>, tags: &str) -> Result<HeaderValue, StoreE
 mod tests {
     use super::super::open;
     use super::super::tests::{location, refused};
-    use crate::store::Tuning;
+    use crate::retry::Tuning;
 
     const SECRET: &str = "[default]\naws_access_key_id=AK\naws_secret_access_key=hush\n[role]\nrole_arn=arn:aws:iam::1:role/x\n\
         source_profile=default\n[loop]\nrole_arn=a\nsource_profile=loop2\n[loop2]\nrole_arn=a\nsource_profile=loop\n\

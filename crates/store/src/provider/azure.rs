@@ -12,7 +12,7 @@ use reqsign_core::ProvideCredentialChain;
 use super::{Opened, Settings};
 use crate::credentials::parse_env_file;
 use crate::error::StoreError;
-use crate::store::Tuning;
+use crate::retry::Tuning;
 
 const KEYS: [&str; 9] = [
     "resourceGroup",
@@ -175,7 +175,7 @@ impl Cloud {
 mod tests {
     use super::super::open;
     use super::super::tests::{location, refused};
-    use crate::store::Tuning;
+    use crate::retry::Tuning;
 
     const KEY: &str = "AZURE_CLOUD_NAME=AzurePublicCloud\nMY_KEY=aHVzaA==\n";
 

@@ -54,7 +54,7 @@ mod tests {
     use super::super::open;
     use super::super::tests::refused;
     use crate::location::LocationConfig;
-    use crate::store::Tuning;
+    use crate::retry::Tuning;
 
     #[tokio::test]
     async fn wrong_settings_are_explained() {

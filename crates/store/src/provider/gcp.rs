@@ -6,7 +6,7 @@ use opendal::services::Gcs;
 
 use super::{Extras, Opened, Settings};
 use crate::error::StoreError;
-use crate::store::Tuning;
+use crate::retry::Tuning;
 
 const KEYS: [&str; 5] = [
     "kmsKeyName",
@@ -66,7 +66,7 @@ pub(super) async fn open(settings: &Settings<'_>, tuning: &Tuning) -> Result<Ope
 mod tests {
     use super::super::open;
     use super::super::tests::{location, refused};
-    use crate::store::Tuning;
+    use crate::retry::Tuning;
 
     #[tokio::test]
     async fn wrong_credentials_are_explained_and_not_shown() {

@@ -43,6 +43,7 @@ pub struct HttpFaults {
 enum Rhythm {
     Every(u64),
     Once(u64, HttpFault),
+    Unconditional,
 }
 
 impl HttpFaults {
@@ -58,6 +59,14 @@ impl HttpFaults {
     pub fn once(at: u64, fault: HttpFault) -> Self {
         Self {
             rhythm: Rhythm::Once(at, fault),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// No request fails, but the service knows no conditional writes, as some imitations of S3 do not.
+    pub fn unconditional() -> Self {
+        Self {
+            rhythm: Rhythm::Unconditional,
             requests: AtomicU64::new(0),
         }
     }
@@ -78,6 +87,10 @@ impl HttpFaults {
                 HttpFault::ALL[usize::try_from(number / every % 4).unwrap_or_default()]
             }
             Rhythm::Once(at, fault) if at == number => fault,
+            Rhythm::Unconditional if request.headers().contains_key(http::header::IF_NONE_MATCH) => {
+                let text = "<Error><Code>NotImplemented</Code><Message>injected</Message></Error>";
+                return Ok(answer(StatusCode::NOT_IMPLEMENTED, text));
+            }
             _ => return transport.fetch(request).await,
         };
         let lost = || Error::new(ErrorKind::Unexpected, "injected: connection reset").set_temporary();
@@ -85,10 +98,7 @@ impl HttpFaults {
             HttpFault::NoConnection => Err(lost()),
             HttpFault::Overload => {
                 let text = "<Error><Code>SlowDown</Code><Message>injected</Message></Error>";
-                let body = HttpBody::new(stream::iter([Ok(Buffer::from(text))]), None);
-                let mut answer = Response::new(body);
-                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                Ok(answer)
+                Ok(answer(StatusCode::SERVICE_UNAVAILABLE, text))
             }
             HttpFault::LostAnswer => {
                 let mut answer = transport.fetch(request).await?;
@@ -104,4 +114,10 @@ impl HttpFaults {
             }
         }
     }
+}
+
+fn answer(status: StatusCode, text: &'static str) -> Response<HttpBody> {
+    let mut answer = Response::new(HttpBody::new(stream::iter([Ok(Buffer::from(text))]), None));
+    *answer.status_mut() = status;
+    answer
 }
