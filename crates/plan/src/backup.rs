@@ -349,6 +349,11 @@ pub fn definition_of(resource: &GroupResource) -> Option<ObjectName> {
     custom.then(|| ObjectName::new("", resource.to_string()))
 }
 
+/// Whether a spec uses both kinds of filters.
+pub(crate) fn mixes_filters(spec: &BackupSpec) -> bool {
+    kinds::uses_old_filters(spec) && kinds::uses_scoped_filters(spec)
+}
+
 /// Adds what the server always excludes to a spec, as Velero does before it stores the spec in the
 /// bucket: CSI snapshots, which are only backed up as part of their claim's data.
 pub fn add_default_excludes(spec: &mut BackupSpec) {

@@ -20,5 +20,6 @@ pub mod priorities;
 pub mod restore;
 pub mod restore_item;
 pub mod selector;
+pub mod validation;
 
 pub use error::PlanError;
