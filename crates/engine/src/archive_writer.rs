@@ -20,7 +20,7 @@ pub(crate) struct ArchiveWriter {
 
 impl ArchiveWriter {
     /// Begins a tarball whose entries carry the time `modified` (seconds since 1970).
-    pub(crate) async fn begin(writer: Box<dyn ObjectWriter>, modified: u64) -> Result<Self, StoreError> {
+    pub(crate) fn begin(writer: Box<dyn ObjectWriter>, modified: u64) -> Self {
         let tar = tar::Builder::new(Vec::with_capacity(BLOCK * 2));
         let mut archive = Self {
             tar,
@@ -29,7 +29,7 @@ impl ArchiveWriter {
         };
         let version = format!("{}\n", layout::FORMAT_VERSION);
         archive.entry(archive::VERSION_ENTRY, &[version.as_bytes()]);
-        Ok(archive)
+        archive
     }
 
     /// Adds an object whose JSON is the concatenation of `parts`.

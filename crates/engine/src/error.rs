@@ -62,7 +62,7 @@ pub enum EngineError {
         doing: String,
         /// The store's error.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The API server did not do what was asked.
     #[error("{doing}")]
@@ -71,7 +71,7 @@ pub enum EngineError {
         doing: String,
         /// The API server's error.
         #[source]
-        source: ClusterError,
+        source: Box<ClusterError>,
     },
     /// The plan cannot be made.
     #[error("{doing}")]
@@ -159,14 +159,14 @@ impl EngineError {
     pub(crate) fn store(doing: impl Into<String>, source: StoreError) -> Self {
         Self::Store {
             doing: doing.into(),
-            source,
+            source: Box::new(source),
         }
     }
 
     pub(crate) fn cluster(doing: impl Into<String>, source: ClusterError) -> Self {
         Self::Cluster {
             doing: doing.into(),
-            source,
+            source: Box::new(source),
         }
     }
 

@@ -128,7 +128,7 @@ pub(super) async fn write_contents(
     let failed = |source| EngineError::store(format!("cannot write {key}"), source);
     let writer = job.location.store().put_stream(&key).await.map_err(failed)?;
     let modified = u64::try_from(started.as_second()).unwrap_or(0);
-    let mut archive = ArchiveWriter::begin(writer, modified).await.map_err(failed)?;
+    let mut archive = ArchiveWriter::begin(writer, modified);
     let bindings = related::bindings(job, &planned, log).await?;
     let shared = Arc::new(Shared {
         cluster: job.cluster.clone(),

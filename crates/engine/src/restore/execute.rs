@@ -215,7 +215,7 @@ async fn restore_kind(
     let listed_as = api.gvk().to_string();
     let lookahead = run.cluster.limiter().most() * 2;
     let mut fates = std::pin::pin!(
-        records(spool.clone(), kind.clone())
+        records(spool.clone(), kind)
             .map(|record| {
                 let (run, api) = (run.clone(), api.clone());
                 async move {
@@ -240,9 +240,9 @@ async fn restore_kind(
 /// A kind's objects, read block by block off the runtime's threads.
 fn records(
     spool: Arc<Spool>,
-    kind: GroupResource,
-) -> impl futures::Stream<Item = Result<Record, EngineError>> + Send {
-    let blocks = spool.blocks(&kind);
+    kind: &GroupResource,
+) -> impl futures::Stream<Item = Result<Record, EngineError>> + Send + use<> {
+    let blocks = spool.blocks(kind);
     futures::stream::iter(blocks)
         .map(move |block| {
             let spool = spool.clone();

@@ -19,9 +19,12 @@ use crate::{EngineError, spool::Spool};
 /// How often something that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Whether a namespace can take objects, found out once; the inner error is about it alone.
+type Outcome = OnceCell<Result<(), String>>;
+
 /// Namespaces that are known to be usable.
 pub(super) struct Namespaces {
-    ready: Mutex<HashMap<String, Arc<OnceCell<Result<(), String>>>>>,
+    ready: Mutex<HashMap<String, Arc<Outcome>>>,
     timeout: Duration,
 }
 
@@ -74,7 +77,7 @@ impl Namespaces {
         Ok(fate)
     }
 
-    fn cell(&self, namespace: &str) -> Arc<OnceCell<Result<(), String>>> {
+    fn cell(&self, namespace: &str) -> Arc<Outcome> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.entry(namespace.to_owned()).or_default().clone()
     }
