@@ -1,0 +1,50 @@
+//! `backup create|get|describe|logs|download|delete`.
+
+pub mod create;
+pub mod delete;
+pub mod describe;
+pub mod download;
+pub mod get;
+pub mod local;
+pub mod logs;
+pub mod scope;
+pub mod sections;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::{exit::Outcome, session::Session};
+
+/// What to do with backups.
+#[derive(Subcommand, Debug)]
+pub enum BackupVerb {
+    /// Create a backup
+    Create(Box<create::CreateFlags>),
+    /// Get backups
+    Get(get::GetFlags),
+    /// Describe backups
+    Describe(describe::DescribeFlags),
+    /// Get a backup's log
+    Logs(logs::LogsFlags),
+    /// Download all Kubernetes manifests of a backup, without the contents of volumes
+    Download(download::DownloadFlags),
+    /// Delete backups with all their data
+    Delete(delete::DeleteFlags),
+}
+
+impl BackupVerb {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Why it could not run.
+    pub async fn run(self, session: &Session) -> Result<Outcome> {
+        match self {
+            Self::Create(flags) => Box::pin(flags.run(session)).await,
+            Self::Get(flags) => flags.run(session).await,
+            Self::Describe(flags) => Box::pin(flags.run(session)).await,
+            Self::Logs(flags) => flags.run(session).await,
+            Self::Download(flags) => flags.run(session).await,
+            Self::Delete(flags) => flags.run(session).await,
+        }
+    }
+}

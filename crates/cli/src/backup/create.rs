@@ -1,0 +1,262 @@
+//! `backup create`: through a server, or without one.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use refloat_cluster::{
+    Cluster,
+    typed::{Object as _, Objects},
+};
+use refloat_model::{
+    Backup, BackupPhase, BackupStorageLocation, Schedule, VELERO_GROUP, VolumeSnapshotLocation, labels,
+};
+
+use crate::{
+    backup::{get, local, scope::Scope},
+    exit::{self, Outcome},
+    flags::{Format, OutputFlags, Pairs, StorageFlags, merged},
+    output::{encode, say, when},
+    progress::Counts,
+    session::Session,
+    wait::{self, Waited},
+};
+
+/// Flags of `backup create`.
+#[derive(Args, Clone, Debug)]
+pub struct CreateFlags {
+    /// The backup's name; with --from-schedule made from the schedule's and the time
+    #[arg(required_unless_present = "from_schedule")]
+    pub name: Option<String>,
+    /// Use the template of this schedule; all filters are ignored
+    #[arg(long, value_name = "SCHEDULE")]
+    pub from_schedule: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented at the type")]
+    pub scope: Scope,
+    /// Labels of the backup
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub labels: Vec<Pairs>,
+    /// Annotations of the backup
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub annotations: Vec<Pairs>,
+    /// Wait until it has ended and show how far it is
+    #[arg(short, long)]
+    pub wait: bool,
+    /// Do not ask whether the named locations exist
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented at the type")]
+    pub output: OutputFlags,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "documented at the type")]
+    pub storage: StorageFlags,
+}
+
+impl CreateFlags {
+    /// Creates the backup.
+    ///
+    /// # Errors
+    /// Why it could not be created.
+    pub async fn run(&self, session: &Session) -> Result<Outcome> {
+        if let Some(url) = &self.storage.storage {
+            return self.without_server(session, url).await;
+        }
+        let described = if self.from_schedule.is_none() {
+            Some(self.backup(session)?)
+        } else {
+            None
+        };
+        if let (Some(backup), Some(format)) = (&described, self.output.output) {
+            return print(session, &self.output, format, backup);
+        }
+        let cluster = session.cluster().await?;
+        let backup = match (described, &self.from_schedule) {
+            (Some(backup), _) => {
+                if !self.force {
+                    check_locations(&cluster, &session.namespace, &backup).await?;
+                }
+                backup
+            }
+            (None, schedule) => {
+                let schedule = schedule.as_deref().unwrap_or_default();
+                self.backup_of_schedule(session, &cluster, schedule).await?
+            }
+        };
+        if let Some(format) = self.output.output {
+            return print(session, &self.output, format, &backup);
+        }
+        let backups = cluster.objects::<Backup>(&session.namespace);
+        backups.create(&backup).await?;
+        let name = backup.object_name();
+        if self.from_schedule.is_some() {
+            say("Creating backup from schedule, all other filters are ignored.")?;
+        }
+        say(&format!("Backup request {name:?} submitted successfully."))?;
+        if self.wait {
+            return wait_for(session, &backups, name).await;
+        }
+        let program = &session.program;
+        say(&format!(
+            "Run `{program} backup describe {name}` or `{program} backup logs {name}` for more details."
+        ))?;
+        Ok(Outcome::Done)
+    }
+
+    /// The backup that the flags describe.
+    ///
+    /// # Errors
+    /// Where the flags contradict each other.
+    pub fn backup(&self, session: &Session) -> Result<Backup> {
+        let mut backup = Backup::new(self.name.as_deref().unwrap_or_default(), self.scope.spec()?);
+        backup.metadata.namespace = Some(session.namespace.clone());
+        self.mark(&mut backup.metadata);
+        Ok(backup)
+    }
+
+    fn mark(&self, metadata: &mut ObjectMeta) {
+        let (labels, annotations) = (merged(&self.labels), merged(&self.annotations));
+        if !labels.is_empty() {
+            metadata.labels.get_or_insert_default().extend(labels);
+        }
+        if !annotations.is_empty() {
+            metadata.annotations.get_or_insert_default().extend(annotations);
+        }
+    }
+
+    async fn backup_of_schedule(&self, session: &Session, cluster: &Cluster, name: &str) -> Result<Backup> {
+        let name = name.trim();
+        if name.is_empty() {
+            bail!("--from-schedule needs the name of a schedule");
+        }
+        let schedule = cluster.objects::<Schedule>(&session.namespace).get(name).await?;
+        let mut backup = of_schedule(&schedule, &session.namespace);
+        let made_up = || format!("{name}-{}", when::stamp(Session::now(), &jiff::tz::TimeZone::UTC));
+        backup.metadata.name = Some(self.name.clone().unwrap_or_else(made_up));
+        self.mark(&mut backup.metadata);
+        Ok(backup)
+    }
+
+    async fn without_server(&self, session: &Session, url: &str) -> Result<Outcome> {
+        if self.from_schedule.is_some() {
+            bail!(
+                "--from-schedule needs a server, and --storage works without one; give the filters instead"
+            );
+        }
+        let backup = self.backup(session)?;
+        if let Some(format) = self.output.output {
+            return print(session, &self.output, format, &backup);
+        }
+        local::create(session, url, backup).await
+    }
+}
+
+/// The backup that a schedule's template makes, yet without a name.
+fn of_schedule(schedule: &Schedule, namespace: &str) -> Backup {
+    let template = &schedule.spec.template;
+    let mut backup = Backup::new("", template.clone());
+    let of_template = Some(template.metadata.labels.clone()).filter(|labels| !labels.is_empty());
+    let mut marks = of_template
+        .or_else(|| schedule.metadata.labels.clone())
+        .unwrap_or_default();
+    marks.insert(labels::SCHEDULE_NAME.into(), schedule.object_name().to_owned());
+    backup.metadata.labels = Some(marks);
+    backup
+        .metadata
+        .annotations
+        .clone_from(&schedule.metadata.annotations);
+    backup.metadata.namespace = Some(namespace.to_owned());
+    if schedule.spec.use_owner_references_in_backup == Some(true) {
+        backup.metadata.owner_references = Some(vec![OwnerReference {
+            api_version: format!("{VELERO_GROUP}/v1"),
+            kind: "Schedule".into(),
+            name: schedule.object_name().to_owned(),
+            uid: schedule.object_uid().to_owned(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }]);
+    }
+    backup
+}
+
+async fn check_locations(cluster: &Cluster, namespace: &str, backup: &Backup) -> Result<()> {
+    if !backup.spec.storage_location.is_empty() {
+        cluster
+            .objects::<BackupStorageLocation>(namespace)
+            .get(&backup.spec.storage_location)
+            .await?;
+    }
+    for name in &backup.spec.volume_snapshot_locations {
+        cluster
+            .objects::<VolumeSnapshotLocation>(namespace)
+            .get(name)
+            .await?;
+    }
+    Ok(())
+}
+
+fn print(session: &Session, flags: &OutputFlags, format: Format, backup: &Backup) -> Result<Outcome> {
+    let text = match format {
+        Format::Table => get::table(session, std::slice::from_ref(backup)).render(flags),
+        _ => encode::objects("Backup", std::slice::from_ref(backup), format)?,
+    };
+    crate::output::print(&text)?;
+    Ok(Outcome::Done)
+}
+
+async fn wait_for(session: &Session, backups: &Objects<Backup>, name: &str) -> Result<Outcome> {
+    say(
+        "Waiting for backup to complete. You may safely press ctrl-c to stop waiting - your backup will continue in the \
+         background.",
+    )?;
+    let ended = |backup: &Backup| {
+        backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_final())
+    };
+    let waited = wait::for_end(backups, name, &format!("Backing up {name}"), ended, counts).await?;
+    let program = &session.program;
+    match waited {
+        Waited::Ended(backup) => {
+            let status = backup.status.unwrap_or_default();
+            say(&format!(
+                "Backup completed with status: {:?}. You may check for more information using the commands \
+                 `{program} backup describe {name}` and `{program} backup logs {name}`.",
+                status.phase
+            ))?;
+            Ok(outcome(status.phase))
+        }
+        Waited::Gone => bail!("backup {name:?} was deleted before it ended"),
+        Waited::Left => {
+            exit::complain(&format!(
+                "No longer waiting; backup {name} goes on. `{program} backup describe {name}` tells how far it is."
+            ));
+            Ok(Outcome::Interrupted)
+        }
+    }
+}
+
+fn counts(backup: &Backup) -> Counts {
+    let progress = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.progress)
+        .unwrap_or_default();
+    let number = |value: i64| u64::try_from(value).unwrap_or_default();
+    Counts {
+        done: number(progress.items_backed_up),
+        total: number(progress.total_items),
+        bytes: None,
+    }
+}
+
+/// How a command ends whose backup ended in `phase`.
+#[must_use]
+pub const fn outcome(phase: BackupPhase) -> Outcome {
+    if matches!(phase, BackupPhase::Completed) {
+        Outcome::Done
+    } else {
+        Outcome::Unsuccessful
+    }
+}
