@@ -36,6 +36,7 @@ pub struct NamespaceFacts {
 /// Everything that is decided before a backup begins. Immutable; the executor makes no choices
 /// beyond asking it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BackupPlan {
     /// What to list, in the order in which it is written where that matters. The kind `namespaces`
     /// is not among these: see [`BackupPlan::namespace_kind`].
@@ -68,6 +69,7 @@ pub struct BackupPlan {
 
 /// One kind to list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Listing {
     /// The kind, in the version to use.
     #[serde(serialize_with = "resource")]
@@ -505,7 +507,7 @@ fn related_kinds(
             .any(|listing| listing.resource.group_resource == kind.group_resource)
         {
             related.insert(kind.group_resource.clone(), Related::Listed { namespaced });
-        } else if !namespaced && !rules.excludes(kind) && !is_namespaces(&kind.group_resource) {
+        } else if !namespaced && !rules.excludes_related(kind) && !is_namespaces(&kind.group_resource) {
             related.insert(kind.group_resource.clone(), Related::Fetch { namespaced });
         }
     }

@@ -12,8 +12,17 @@ pub fn diff(from: &Value, to: &Value) -> Option<Value> {
             let patch = diff_objects(from, to);
             (!patch.is_empty()).then_some(Value::Object(patch))
         }
-        (from, to) if from == to => None,
+        (from, to) if same(from, to) => None,
         (_, to) => Some(without_nulls(to)),
+    }
+}
+
+/// Whether two values are equal, where `null` and no field are the same.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(_), Value::Object(_)) => diff(a, b).is_none(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        _ => a == b,
     }
 }
 
@@ -71,6 +80,11 @@ mod tests {
         assert_eq!(patch, json!({"gone": null, "b": {"c": [1, 2]}, "new": {"f": 2}}));
         assert_eq!(diff(&from, &from), None);
         assert_eq!(diff(&json!({"n": null}), &json!({})), None);
+        assert_eq!(diff(&json!({"l": [{"n": null}]}), &json!({"l": [{}]})), None);
+        assert_eq!(
+            diff(&json!({"l": [1.0]}), &json!({"l": [1]})),
+            Some(json!({"l": [1]}))
+        );
     }
 
     proptest! {

@@ -51,6 +51,7 @@ pub struct InventoryKind {
 /// Everything that is decided before objects are created. Immutable. A plan holds for one state of
 /// the cluster's kinds: after definitions were restored, plan again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RestorePlan {
     /// One after the other; each is done before the next one starts.
     pub classes: Vec<RestoreClass>,
@@ -66,6 +67,7 @@ pub struct RestorePlan {
 
 /// Kinds whose objects may be created side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RestoreClass {
     /// The kinds, sorted.
     pub resources: Vec<ResourceStep>,
@@ -76,6 +78,7 @@ pub struct RestoreClass {
 
 /// One kind to restore.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ResourceStep {
     /// The kind.
     #[serde(serialize_with = "displayed")]
@@ -93,6 +96,7 @@ pub struct ResourceStep {
 
 /// A kind that is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LeftOutKind {
     /// The kind.
     #[serde(serialize_with = "displayed")]

@@ -142,18 +142,16 @@ impl KindRules {
         }
     }
 
-    /// Whether a kind is kept out even where a kept object refers to one of it.
-    pub(super) fn excludes(&self, kind: &ApiResource) -> bool {
+    /// Whether a cluster-scoped kind is kept out even where a kept object refers to one of it.
+    pub(super) fn excludes_related(&self, kind: &ApiResource) -> bool {
         let name = &kind.group_resource;
         is_always_excluded(kind)
             || match &self.filters {
-                Filters::Old { kinds, .. } if kind.namespaced => !kinds.includes(name),
                 Filters::Old { kinds, cluster } => match cluster {
                     Some(true) => kinds.excludes(name),
                     Some(false) => true,
                     None => !kinds.includes(name),
                 },
-                Filters::Scoped { namespaced, .. } if kind.namespaced => !namespaced.includes(name),
                 Filters::Scoped { cluster, .. } => cluster.excludes(name),
             }
     }
