@@ -47,8 +47,10 @@ fn as_velero_has_it(crd: CustomResourceDefinition) -> Result<CustomResourceDefin
                 version.remove("subresources");
             }
             let schema = &mut version["schema"]["openAPIV3Schema"];
+            let description = schema["properties"]["spec"]["description"].clone();
             if let Some(schema) = schema.as_object_mut() {
                 schema.remove("required");
+                schema.insert("description".into(), description);
             }
             lenient(&mut schema["properties"]["spec"]);
             lenient(&mut schema["properties"]["status"]);
@@ -63,12 +65,28 @@ fn lenient(schema: &mut Value) {
     if list || map.contains_key("additionalProperties") {
         map.insert("nullable".into(), Value::Bool(true));
     }
+    one_value(map);
     for value in map.values_mut() {
         match value {
             Value::Object(_) => lenient(value),
             Value::Array(items) => items.iter_mut().for_each(lenient),
             _ => {}
         }
+    }
+}
+
+/// References and label selectors are replaced as a whole by server-side apply, and a secret's name
+/// may be left out, as in the definitions of Kubernetes' own types.
+fn one_value(map: &mut serde_json::Map<String, Value>) {
+    let Some(properties) = map.get("properties").and_then(Value::as_object) else { return };
+    let has = |names: &[&str]| names.iter().all(|name| properties.contains_key(*name));
+    let secret = has(&["key", "name", "optional"]);
+    let reference = has(&["apiGroup", "kind", "name"]) || has(&["apiVersion", "fieldPath", "kind", "uid"]);
+    if secret || reference || has(&["matchExpressions", "matchLabels"]) {
+        map.insert("x-kubernetes-map-type".into(), "atomic".into());
+    }
+    if secret {
+        map.insert("required".into(), serde_json::json!(["key"]));
     }
 }
 

@@ -49,6 +49,14 @@ pub struct MoveProgress {
     status = "DataUploadStatus",
     derive = "Default",
     derive = "PartialEq",
+    printcolumn = r#"{"name":"Status","type":"string","description":"How far it is","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Started","type":"date","description":"How long ago it was started","jsonPath":".status.startTimestamp"}"#,
+    printcolumn = r#"{"name":"Bytes Done","type":"integer","description":"Bytes moved","jsonPath":".status.progress.bytesDone"}"#,
+    printcolumn = r#"{"name":"Total Bytes","type":"integer","description":"Bytes to move","jsonPath":".status.progress.totalBytes"}"#,
+    printcolumn = r#"{"name":"Incremental Bytes","type":"integer","description":"Bytes that are new","priority":10,"jsonPath":".status.incrementalBytes"}"#,
+    printcolumn = r#"{"name":"Storage Location","type":"string","description":"Where the data is","jsonPath":".spec.backupStorageLocation"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","description":"How long ago this DataUpload was created","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Node","type":"string","description":"The node that works on it","jsonPath":".status.node"}"#,
     crates(kube_core = "kube_core")
 )]
 #[serde(rename_all = "camelCase")]
@@ -149,6 +157,13 @@ pub struct DataUploadStatus {
     status = "DataDownloadStatus",
     derive = "Default",
     derive = "PartialEq",
+    printcolumn = r#"{"name":"Status","type":"string","description":"How far it is","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Started","type":"date","description":"How long ago it was started","jsonPath":".status.startTimestamp"}"#,
+    printcolumn = r#"{"name":"Bytes Done","type":"integer","description":"Bytes moved","jsonPath":".status.progress.bytesDone"}"#,
+    printcolumn = r#"{"name":"Total Bytes","type":"integer","description":"Bytes to move","jsonPath":".status.progress.totalBytes"}"#,
+    printcolumn = r#"{"name":"Storage Location","type":"string","description":"Where the data is","jsonPath":".spec.backupStorageLocation"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","description":"How long ago this DataDownload was created","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Node","type":"string","description":"The node that works on it","jsonPath":".status.node"}"#,
     crates(kube_core = "kube_core")
 )]
 #[serde(rename_all = "camelCase")]

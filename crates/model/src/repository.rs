@@ -24,6 +24,8 @@ use crate::{
     status = "BackupRepositoryStatus",
     derive = "Default",
     derive = "PartialEq",
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Repository Type","type":"string","jsonPath":".spec.repositoryType"}"#,
     crates(kube_core = "kube_core")
 )]
 #[serde(rename_all = "camelCase")]

@@ -73,6 +73,7 @@ pub struct RestoreSpec {
     pub hooks: RestoreHooks,
     /// `none` (or empty): leave what exists; `update`: patch it.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[schemars(extend("nullable" = true))]
     pub existing_resource_policy: String,
     /// How long asynchronous item operations may take.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
@@ -80,6 +81,9 @@ pub struct RestoreSpec {
     /// A ConfigMap with rules that change objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_modifier: Option<TypedLocalReference>,
+    /// A ConfigMap with rules for volumes, and for what is included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_policy: Option<TypedLocalReference>,
     /// Settings of the uploader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uploader_config: Option<RestoreUploaderConfig>,

@@ -1,8 +1,12 @@
 //! The one door for developers: `cargo xtask …`. Each subcommand has a file of its own.
 
+mod check;
 mod cluster;
+mod fuzz;
+mod generate;
 mod test;
 mod testbed;
+mod tool;
 
 use std::process::ExitCode;
 
@@ -28,6 +32,12 @@ enum Command {
     Testbed(testbed::Command),
     /// Run all tests, on a cluster that is started for them
     Test(test::Arguments),
+    /// Check the source: format, clippy, layers, sizes, licences, generated files
+    Check(check::Arguments),
+    /// Write the files that the code decides: custom resource definitions, the command line's reference
+    Generate(generate::Arguments),
+    /// Run the fuzz targets
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +45,9 @@ fn main() -> ExitCode {
         Command::Cluster(command) => cluster::run(command).map(|()| ExitCode::SUCCESS),
         Command::Testbed(command) => testbed::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     };
     result.unwrap_or_else(|e| {
         report(&e);

@@ -1,0 +1,5 @@
+//! `*-itemoperations.json.gz`: what is read and written again is read as the same.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| refloat_fuzz::document::<Vec<serde_json::Value>>(data));

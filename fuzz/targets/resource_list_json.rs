@@ -1,0 +1,7 @@
+//! `*-resource-list.json.gz`: what is read and written again is read as the same.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| refloat_fuzz::document::<
+    std::collections::BTreeMap<String, Vec<String>>,
+>(data));

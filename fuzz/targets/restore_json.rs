@@ -1,0 +1,5 @@
+//! `refloat-restore.json`: what is read and written again is read as the same.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| refloat_fuzz::document::<refloat_model::Restore>(data));
