@@ -108,7 +108,12 @@ impl CreateFlags {
     /// # Errors
     /// Where the flags contradict each other.
     pub fn backup(&self, session: &Session) -> Result<Backup> {
-        let mut backup = Backup::new(self.name.as_deref().unwrap_or_default(), self.scope.spec()?);
+        let spec = self.scope.spec()?;
+        let problems = refloat_plan::validation::validate_backup(&spec);
+        if !problems.is_empty() {
+            bail!("the backup's specification is invalid: {}", problems.join("; "));
+        }
+        let mut backup = Backup::new(self.name.as_deref().unwrap_or_default(), spec);
         backup.metadata.namespace = Some(session.namespace.clone());
         self.mark(&mut backup.metadata);
         Ok(backup)

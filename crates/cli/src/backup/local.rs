@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_cluster::client::ServerVersion;
 use refloat_engine::{BackupJob, BackupOptions, EngineError, Location, Progress, catalog, run_backup};
-use refloat_model::{Backup, BackupStatus, GoDuration, labels};
+use refloat_model::{Backup, BackupSpec, BackupStatus, GoDuration, labels};
 
 use crate::{
     backup::create::outcome,
@@ -23,6 +23,13 @@ use crate::{
 const TTL: GoDuration = GoDuration::from_hours(720);
 const CSI_SNAPSHOT_TIMEOUT: GoDuration = GoDuration::from_secs(600);
 const ITEM_OPERATION_TIMEOUT: GoDuration = GoDuration::from_hours(4);
+const RESOURCE_TIMEOUT: GoDuration = GoDuration::from_secs(600);
+const VOLUME_GROUP: &str = "velero.io/volume-group";
+/// Kinds that stand for snapshots: namespaced, cluster-scoped.
+const SNAPSHOTS: [&str; 2] = [
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
 /// The location's name in backups that were made without a server. A server that finds them in a
 /// bucket replaces it by the name that it knows.
 const LOCATION_NAME: &str = "default";
@@ -32,10 +39,6 @@ const LOCATION_NAME: &str = "default";
 /// # Errors
 /// Why there is no backup.
 pub async fn create(session: &Session, url: &str, backup: Backup) -> Result<Outcome> {
-    let problems = refloat_plan::validation::validate_backup(&backup.spec);
-    if !problems.is_empty() {
-        bail!("the backup's specification is invalid: {}", problems.join("; "));
-    }
     let location = Session::location(url).await?;
     let (cluster, version) = session.cluster_for_work().await?;
     let backup = with_defaults(backup, version)?;
@@ -109,20 +112,28 @@ fn with_defaults(mut backup: Backup, version: ServerVersion) -> Result<Backup> {
     spec.ttl = spec.ttl.or(TTL);
     spec.csi_snapshot_timeout = spec.csi_snapshot_timeout.or(CSI_SNAPSHOT_TIMEOUT);
     spec.item_operation_timeout = spec.item_operation_timeout.or(ITEM_OPERATION_TIMEOUT);
+    spec.default_volumes_to_fs_backup.get_or_insert(false);
+    spec.snapshot_move_data.get_or_insert(false);
     if spec.storage_location.is_empty() {
         spec.storage_location = LOCATION_NAME.into();
     }
+    if spec.volume_group_snapshot_label_key.is_empty() {
+        spec.volume_group_snapshot_label_key = VOLUME_GROUP.into();
+    }
+    exclude_snapshots(spec);
     let metadata = &mut backup.metadata;
     metadata.uid = Some(uuid::Uuid::new_v4().to_string());
     metadata.creation_timestamp = Some(Time(now));
-    metadata.labels.get_or_insert_default().insert(
-        labels::STORAGE_LOCATION.into(),
-        labels::label_value(&spec.storage_location),
-    );
+    let location = labels::label_value(&spec.storage_location);
+    metadata
+        .labels
+        .get_or_insert_default()
+        .insert(labels::STORAGE_LOCATION.into(), location);
     metadata.annotations.get_or_insert_default().extend([
         (labels::SOURCE_GIT_VERSION.to_owned(), version.git_version),
         (labels::SOURCE_MAJOR_VERSION.to_owned(), version.major),
         (labels::SOURCE_MINOR_VERSION.to_owned(), version.minor),
+        (labels::RESOURCE_TIMEOUT.to_owned(), RESOURCE_TIMEOUT.to_string()),
     ]);
     backup.status = Some(BackupStatus {
         start_timestamp: Some(Time(now)),
@@ -130,6 +141,38 @@ fn with_defaults(mut backup: Backup, version: ServerVersion) -> Result<Backup> {
         ..BackupStatus::default()
     });
     Ok(backup)
+}
+
+/// Snapshot objects are not backed up as objects, as by Velero's server; said in the terms of the
+/// filters that the backup uses.
+fn exclude_snapshots(spec: &mut BackupSpec) {
+    let scoped = [
+        &spec.included_cluster_scoped_resources,
+        &spec.excluded_cluster_scoped_resources,
+        &spec.included_namespace_scoped_resources,
+        &spec.excluded_namespace_scoped_resources,
+    ];
+    let (snapshots, contents) = if scoped.iter().all(|names| names.is_empty()) {
+        let names = &mut spec.excluded_resources;
+        names.extend(
+            SNAPSHOTS
+                .map(str::to_owned)
+                .into_iter()
+                .filter(|name| !names.contains(name))
+                .collect::<Vec<_>>(),
+        );
+        return;
+    } else {
+        (
+            &mut spec.excluded_namespace_scoped_resources,
+            &mut spec.excluded_cluster_scoped_resources,
+        )
+    };
+    for (names, name) in [(snapshots, SNAPSHOTS[0]), (contents, SNAPSHOTS[1])] {
+        if !names.iter().any(|have| have == name) {
+            names.push(name.to_owned());
+        }
+    }
 }
 
 /// The named backups of the storage, all of which must exist, or those that match.

@@ -185,7 +185,10 @@ fn resources(out: &mut Description, spec: &BackupSpec) {
             &spec.excluded_namespace_scoped_resources,
         ),
     ];
-    if scoped.iter().all(|(_, names)| names.is_empty()) {
+    let old = spec.include_cluster_resources.is_some()
+        || !spec.included_resources.is_empty()
+        || !spec.excluded_resources.is_empty();
+    if old {
         out.filter(&spec.included_resources, &spec.excluded_resources);
         let cluster_scoped = choice(spec.include_cluster_resources, "excluded", "included", "auto");
         out.line(format_args!("\tCluster-scoped:\t{cluster_scoped}"));
