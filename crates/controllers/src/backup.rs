@@ -251,6 +251,15 @@ impl Reconciler for BackupController {
         }
     }
 
+    fn wants(&self, backup: &Backup) -> bool {
+        let phase = backup
+            .status
+            .as_ref()
+            .map(|status| status.phase)
+            .unwrap_or_default();
+        !phase.is_final() && !matches!(phase, BackupPhase::Deleting | BackupPhase::Unknown)
+    }
+
     fn seen(&self, change: &Change<Backup>) {
         let (name, uid) = match change {
             Change::Gone(name) => (name.as_str(), None),

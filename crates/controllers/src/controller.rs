@@ -41,6 +41,11 @@ pub(crate) trait Reconciler: Send + Sync + 'static {
         stop: &CancellationToken,
     ) -> impl Future<Output = Result<Next, ControllerError>> + Send;
 
+    /// Whether there may be something to do about an object as it is.
+    fn wants(&self, _object: &Self::Object) -> bool {
+        true
+    }
+
     /// Hears of every change at once, also while that object is being worked on.
     fn seen(&self, _change: &Change<Self::Object>) {}
 }
@@ -116,6 +121,9 @@ impl<R: Reconciler> Work<R> {
         };
         self.reconciler.seen(&change);
         match change {
+            Change::Present(object) if !self.reconciler.wants(&object) => {
+                self.known.remove(object.object_name());
+            }
             Change::Present(object) => {
                 self.known.insert(object.object_name().to_owned());
                 self.queue.push(object.object_name());

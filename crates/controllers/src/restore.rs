@@ -201,6 +201,15 @@ impl Reconciler for RestoreController {
         }
     }
 
+    fn wants(&self, restore: &Restore) -> bool {
+        let phase = restore
+            .status
+            .as_ref()
+            .map(|status| status.phase)
+            .unwrap_or_default();
+        restore.metadata.deletion_timestamp.is_some() || !phase.is_final()
+    }
+
     fn seen(&self, change: &Change<Restore>) {
         let (name, uid) = match change {
             Change::Gone(name) => (name.as_str(), None),

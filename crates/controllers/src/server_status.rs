@@ -22,10 +22,7 @@ const KEPT: Duration = Duration::from_secs(60);
 
 /// What is built in, in the terms of Velero's plugins: kind, then names without `velero.io/`.
 const BUILT_IN: [(&str, &[&str]); 3] = [
-    (
-        "BackupItemAction",
-        &["crd-remap-version", "pod", "pv", "service-account"],
-    ),
+    ("BackupItemAction", &["pod", "pv", "service-account"]),
     (
         "ObjectStore",
         &["alibabacloud", "aws", "azure", "filesystem", "gcp"],
@@ -34,10 +31,7 @@ const BUILT_IN: [(&str, &[&str]); 3] = [
         "RestoreItemAction",
         &[
             "apiservice",
-            "change-image-name",
-            "change-storage-class",
             "cluster-role-bindings",
-            "init-restore-hook",
             "job",
             "pod",
             "pvc",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use refloat_controllers::DownloadUrlPolicy;
 use serde_json::{Value, json};
 
 use crate::scene::{SOON, Scene};
@@ -70,7 +71,9 @@ fn available(scene: &Scene) -> Result<()> {
 #[test]
 fn what_the_cli_backs_up_it_can_restore() -> Result<()> {
     let scene = Scene::new("round")?;
-    scene.serve(scene.options())?;
+    let mut options = scene.options();
+    options.download_url = DownloadUrlPolicy::Server;
+    scene.serve(options)?;
     available(&scene)?;
     let app = Application::new(&scene, 5)?;
     let text = scene.velero(&[
@@ -271,5 +274,58 @@ fn a_backup_that_is_deleted_while_it_waits_leaves_nothing() -> Result<()> {
     scene.kubectl(&["delete", "backup", "b"])?;
     scene.wait_field("backup", "a", "/status/phase", "Completed")?;
     scene.wait_field("backup", "c", "/status/phase", "Completed")?;
+    Ok(())
+}
+
+#[test]
+fn a_backup_that_was_published_before_the_server_died_is_taken_over() -> Result<()> {
+    let scene = Scene::new("published")?;
+    let app = Application::new(&scene, 1)?;
+    scene.apply(json!({
+        "apiVersion": "velero.io/v1", "kind": "Backup", "metadata": { "name": "b" },
+        "spec": { "storageLocation": "default", "includedNamespaces": [app.name] },
+        "status": { "phase": "InProgress", "startTimestamp": "2026-01-01T00:00:00Z", "progress": { "totalItems": 1 } },
+    }))?;
+    let mut stored = scene.get("backup", "b")?.expect("it is there");
+    stored["status"] =
+        json!({ "phase": "PartiallyFailed", "errors": 3, "completionTimestamp": "2026-01-01T00:01:00Z" });
+    let path = format!("/{}/backups/b/velero-backup.json", scene.bucket);
+    let answer = scene
+        .cluster
+        .minio()?
+        .request("PUT", &path, "", &[], stored.to_string().as_bytes())?;
+    ensure!(answer.status == 200, "{}", answer.status);
+    scene.serve(scene.options())?;
+    let backup = scene.wait_field("backup", "b", "/status/phase", "PartiallyFailed")?;
+    ensure!(backup["status"]["errors"] == 3, "{backup}");
+    ensure!(
+        backup["status"]["completionTimestamp"] == "2026-01-01T00:01:00Z",
+        "{backup}"
+    );
+    let answer = scene.cluster.minio()?.request("GET", &path, "", &[], b"")?;
+    ensure!(
+        answer.body == stored.to_string().as_bytes(),
+        "the file is as it was"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_restore_can_be_deleted_when_its_location_is_gone() -> Result<()> {
+    let scene = Scene::new("no-location")?;
+    scene.serve(scene.options())?;
+    available(&scene)?;
+    let app = Application::new(&scene, 1)?;
+    scene.velero(&[
+        "backup",
+        "create",
+        "b",
+        "--include-namespaces",
+        &app.name,
+        "--wait",
+    ])?;
+    scene.velero(&["restore", "create", "r", "--from-backup", "b", "--wait"])?;
+    scene.kubectl(&["delete", "backupstoragelocation", "default"])?;
+    scene.kubectl(&["delete", "restore.velero.io", "r", "--timeout=20s"])?;
     Ok(())
 }

@@ -31,7 +31,9 @@ fn of_many_candidates_one_leads_and_a_release_is_noticed_at_once() -> Result<()>
             })
             .collect();
         tokio::time::sleep(Duration::from_secs(6)).await;
-        let (done, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|task| task.is_finished());
+        let (done, waiting): (Vec<_>, Vec<_>) = candidates
+            .into_iter()
+            .partition(tokio::task::JoinHandle::is_finished);
         ensure!(done.len() == 1, "{} lead at the same time", done.len());
         let mut held = Vec::new();
         for task in done {

@@ -188,3 +188,34 @@ fn a_backup_is_deleted_with_its_files_and_a_wrong_request_says_why() -> Result<(
     })?;
     Ok(())
 }
+
+#[test]
+fn metrics_and_health_are_served_and_a_taken_port_is_named() -> Result<()> {
+    let scene = Scene::new("metrics")?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let mut options = scene.options();
+    options.metrics_address.set_port(port);
+    scene.serve(options.clone())?;
+    scene.wait_field("backupstoragelocation", "default", "/status/phase", "Available")?;
+    let get = |path: &str| http_get(&format!("http://127.0.0.1:{port}{path}"));
+    ensure!(
+        get("/healthz")?.0 == 200 && get("/readyz")?.0 == 200,
+        "healthy and ready"
+    );
+    let text = String::from_utf8(get("/metrics")?.1)?;
+    let gauge = "velero_backup_location_status_gauge{backup_location_name=\"default\"} 1";
+    ensure!(
+        text.contains(gauge) && text.contains("velero_backup_attempt_total{schedule=\"\"} 0"),
+        "{text}"
+    );
+
+    let stop = tokio_util::sync::CancellationToken::new();
+    let connection = scene.connect()?;
+    let second = scene.block_on(refloat_controllers::run(options, connection, stop));
+    let error = second.expect_err("the port is taken").to_string();
+    ensure!(
+        error.contains(&port.to_string()) && error.contains("--metrics-address"),
+        "{error}"
+    );
+    Ok(())
+}

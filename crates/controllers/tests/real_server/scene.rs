@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 const SERVE: &str = "REFLOAT_TEST_SERVE";
 
 /// How long anything may take that happens by itself.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A namespace with a storage location `default` in a bucket of its own.
-pub struct Scene {
-    pub cluster: &'static TestCluster,
-    pub namespace: String,
-    pub bucket: String,
+pub(crate) struct Scene {
+    pub(crate) cluster: &'static TestCluster,
+    pub(crate) namespace: String,
+    pub(crate) bucket: String,
     runtime: Runtime,
     servers: Mutex<Vec<Serving>>,
 }
@@ -81,7 +81,7 @@ fn install_crds(cluster: &TestCluster) -> Result<()> {
 
 impl Scene {
     /// A scene of its own for the test `name`.
-    pub fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         log_to_stderr();
         let cluster = TestCluster::shared(0)?;
         install_crds(cluster)?;
@@ -111,7 +111,7 @@ impl Scene {
     }
 
     /// A storage location in a bucket of the cluster's MinIO.
-    pub fn location(&self, name: &str, bucket: &str) -> Value {
+    pub(crate) fn location(&self, name: &str, bucket: &str) -> Value {
         let minio = self.cluster.minio().expect("the cluster has a MinIO");
         json!({
             "apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
@@ -126,19 +126,19 @@ impl Scene {
     }
 
     /// Applies an object in the scene's namespace.
-    pub fn apply(&self, mut object: Value) -> Result<()> {
+    pub(crate) fn apply(&self, mut object: Value) -> Result<()> {
         object["metadata"]["namespace"] = self.namespace.clone().into();
         self.cluster.apply(&object.to_string())
     }
 
     /// `kubectl -n <namespace> …`.
-    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
         let all: Vec<&str> = ["-n", &self.namespace].iter().chain(args).copied().collect();
         self.cluster.kubectl(&all)
     }
 
     /// An object of the scene's namespace; `None` where there is none.
-    pub fn get(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let text = self.kubectl(&["get", kind, name, "-o", "json", "--ignore-not-found"])?;
         if text.trim().is_empty() {
             Ok(None)
@@ -148,7 +148,7 @@ impl Scene {
     }
 
     /// The unmodified `velero` 1.18 with the scene's namespace; its output, or an error with it.
-    pub fn velero(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn velero(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new(self.cluster.velero_cli("1.18")?);
         command
             .arg("--kubeconfig")
@@ -165,22 +165,22 @@ impl Scene {
     }
 
     /// A connection of our own.
-    pub fn connect(&self) -> Result<Cluster> {
+    pub(crate) fn connect(&self) -> Result<Cluster> {
         self.runtime.block_on(connect(self.cluster.kubeconfig_path()))
     }
 
     /// Runs something asynchronous.
-    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
     /// Options with free ports and short periods.
-    pub fn options(&self) -> ServerOptions {
+    pub(crate) fn options(&self) -> ServerOptions {
         options(&self.namespace)
     }
 
     /// Starts a server in this process; it ends with the scene.
-    pub fn serve(&self, options: ServerOptions) -> Result<()> {
+    pub(crate) fn serve(&self, options: ServerOptions) -> Result<()> {
         let stop = CancellationToken::new();
         let server = refloat_controllers::run(options, self.connect()?, stop.clone());
         let end = self.runtime.spawn(server);
@@ -192,7 +192,7 @@ impl Scene {
     }
 
     /// Stops the servers of this process and waits for their end.
-    pub fn stop_servers(&self) -> Result<()> {
+    pub(crate) fn stop_servers(&self) -> Result<()> {
         let servers = std::mem::take(&mut *self.servers.lock().expect("no test panics with the lock"));
         for Serving { stop, end } in servers {
             stop.cancel();
@@ -202,7 +202,7 @@ impl Scene {
     }
 
     /// Starts a server as a process of its own; it is killed when dropped.
-    pub fn process(&self, identity: &str) -> Result<ServerProcess> {
+    pub(crate) fn process(&self, identity: &str) -> Result<ServerProcess> {
         let told = json!({
             "kubeconfig": self.cluster.kubeconfig_path(),
             "namespace": self.namespace,
@@ -217,7 +217,7 @@ impl Scene {
     }
 
     /// Waits until `check` hands out something.
-    pub fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         what: &str,
         limit: Duration,
@@ -236,7 +236,7 @@ impl Scene {
     }
 
     /// Waits until an object's field (a JSON pointer) has a value.
-    pub fn wait_field(&self, kind: &str, name: &str, field: &str, value: &str) -> Result<Value> {
+    pub(crate) fn wait_field(&self, kind: &str, name: &str, field: &str, value: &str) -> Result<Value> {
         let mut last = Value::Null;
         let what = format!("{kind} {name} {field} = {value}");
         let found = self.wait(&what, SOON, || {
@@ -247,7 +247,7 @@ impl Scene {
     }
 
     /// Who holds the leader lease.
-    pub fn leader(&self) -> Result<String> {
+    pub(crate) fn leader(&self) -> Result<String> {
         let lease = self.get("lease", "refloat-server")?.unwrap_or_default();
         Ok(lease["spec"]["holderIdentity"]
             .as_str()
@@ -275,18 +275,18 @@ impl Drop for Scene {
 }
 
 /// A server that can be killed.
-pub struct ServerProcess(Child);
+pub(crate) struct ServerProcess(Child);
 
 impl ServerProcess {
     /// Ends it at once, as a lost node would.
-    pub fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;
         Ok(())
     }
 
     /// Sends a signal by name, for example `STOP`.
-    pub fn signal(&self, name: &str) -> Result<()> {
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
         let status = Command::new("kill")
             .args(["-s", name, &self.0.id().to_string()])
             .status()?;
@@ -295,7 +295,7 @@ impl ServerProcess {
     }
 
     /// Whether it has ended.
-    pub fn has_ended(&mut self) -> Result<bool> {
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
         Ok(self.0.try_wait()?.is_some())
     }
 }
@@ -331,9 +331,9 @@ fn options(namespace: &str) -> ServerOptions {
 }
 
 /// Serves the scene that the environment tells of, until it is killed.
-pub fn serve_if_told() -> Result<()> {
+pub(crate) fn serve_if_told() -> Result<()> {
     let Ok(told) = std::env::var(SERVE) else {
-        println!("no scene to serve");
+        tracing::info!("no scene to serve");
         return Ok(());
     };
     log_to_stderr();
@@ -356,7 +356,7 @@ pub fn serve_if_told() -> Result<()> {
 }
 
 /// GETs a URL of a server on this machine without TLS: status and body.
-pub fn http_get(url: &str) -> Result<(u16, Vec<u8>)> {
+pub(crate) fn http_get(url: &str) -> Result<(u16, Vec<u8>)> {
     let rest = url.strip_prefix("http://").context("not a plain URL")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut stream = TcpStream::connect(host)?;
