@@ -2,6 +2,7 @@
 //! refer to them.
 
 mod kinds;
+mod namespaces;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,23 +16,11 @@ use crate::{
     selector::Selector,
 };
 use kinds::KindRules;
+pub use namespaces::{NamespaceFacts, NamespaceObject};
 
 /// With more namespaces than this, one listing of all of them, filtered here, takes fewer requests
 /// than one listing for each.
 const MOST_NAMESPACE_LISTINGS: usize = 16;
-
-/// What has to be known of a namespace.
-#[derive(Clone, Debug, Default)]
-pub struct NamespaceFacts {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Whether its phase is `Active`.
-    pub active: bool,
-    /// Whether the label `velero.io/exclude-from-backup` is `true`.
-    pub excluded_label: bool,
-}
 
 /// Everything that is decided before a backup begins. Immutable; the executor makes no choices
 /// beyond asking it.
@@ -110,18 +99,6 @@ pub enum ClusterScope {
     None,
 }
 
-/// What becomes of a namespace's own object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum NamespaceObject {
-    /// Stored, items or not.
-    Always,
-    /// Stored if the backup has an item of it.
-    WithItems,
-    /// Not stored.
-    Never,
-}
-
 /// What [`BackupPlan::verdict`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemMeta<'a> {
@@ -198,7 +175,7 @@ pub fn plan_backup(
         .filter(|name| filter.includes(name) && !labelled_out.contains(*name))
         .collect();
     let mut warnings = rules.warnings();
-    warnings.extend(namespace_warnings(&filter, namespaces, &labelled_out));
+    warnings.extend(namespaces::warnings(&filter, namespaces, &labelled_out));
 
     let label_selectors = if selectors.iter().any(Selector::is_empty) {
         Vec::new()
@@ -228,12 +205,12 @@ pub fn plan_backup(
     };
     Ok(BackupPlan {
         listings,
-        missing_namespaces: missing(&filter, namespaces),
+        missing_namespaces: self::namespaces::missing(&filter, namespaces),
         namespace_kind: listed
             .into_iter()
             .find(|kind| is_namespaces(&kind.group_resource))
             .cloned(),
-        namespace_objects: namespace_objects(namespaces, &filter, &labelled_out, &selectors),
+        namespace_objects: namespaces::objects(namespaces, &filter, &labelled_out, &selectors),
         namespaces: selected.into_iter().map(str::to_owned).collect(),
         warnings,
         cluster_scoped: rules.cluster_scope(),
@@ -435,63 +412,6 @@ fn order_warnings(spec: &BackupSpec, listings: &[Listing]) -> Vec<String> {
         }
     }
     warnings
-}
-
-fn missing(filter: &NamespaceFilter, namespaces: &[NamespaceFacts]) -> Vec<String> {
-    let exists = |name: &str| namespaces.iter().any(|facts| facts.name == name);
-    filter
-        .named()
-        .filter(|name| !exists(name))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn namespace_warnings(
-    filter: &NamespaceFilter,
-    namespaces: &[NamespaceFacts],
-    labelled_out: &BTreeSet<String>,
-) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for name in filter.named().filter(|name| labelled_out.contains(*name)) {
-        warnings.push(format!(
-            "namespace {name:?} is named in includedNamespaces but its label \
-             velero.io/exclude-from-backup=true keeps it out"
-        ));
-    }
-    let nothing = !filter.is_open() && !namespaces.iter().any(|facts| filter.includes(&facts.name));
-    if nothing && !filter.include_patterns().is_empty() {
-        warnings.push(format!(
-            "no namespace matches the patterns {} in includedNamespaces",
-            filter.include_patterns().join(", ")
-        ));
-    }
-    warnings
-}
-
-/// Velero's rule: an active namespace is stored if it is selected by name or matches the selector;
-/// if all namespaces are meant and there is a selector, then only with items. Unlike in Velero, a
-/// matching label does not bring in a namespace that the spec excludes.
-fn namespace_objects(
-    namespaces: &[NamespaceFacts],
-    filter: &NamespaceFilter,
-    labelled_out: &BTreeSet<String>,
-    selectors: &[Selector],
-) -> BTreeMap<String, NamespaceObject> {
-    let everything = filter.is_everything() && labelled_out.is_empty();
-    let by_name = !everything || selectors.is_empty();
-    let rule = |facts: &NamespaceFacts| {
-        if !filter.includes(&facts.name) || labelled_out.contains(&facts.name) {
-            NamespaceObject::Never
-        } else if facts.active && (by_name || selectors.iter().any(|s| s.matches_map(&facts.labels))) {
-            NamespaceObject::Always
-        } else {
-            NamespaceObject::WithItems
-        }
-    };
-    namespaces
-        .iter()
-        .map(|facts| (facts.name.clone(), rule(facts)))
-        .collect()
 }
 
 fn related_kinds(

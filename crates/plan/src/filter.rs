@@ -131,11 +131,12 @@ impl NamespaceFilter {
         self.includes.is_empty() || self.includes.everything
     }
 
-    /// The namespaces that are named, not by a pattern, and not excluded.
+    /// The namespaces that are named, not by a pattern, and not excluded. An empty name (users write
+    /// it to select no namespace at all) is none.
     pub fn named(&self) -> impl Iterator<Item = &str> {
         self.includes
             .literals()
-            .filter(|name| !self.excludes.contains(name))
+            .filter(|name| !name.is_empty() && !self.excludes.contains(name))
     }
 
     /// Patterns in the include list.

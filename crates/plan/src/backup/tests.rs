@@ -300,6 +300,18 @@ fn namespace_objects_follow_items_under_a_selector() {
 }
 
 #[test]
+fn an_empty_name_selects_no_namespace() {
+    let plan = plan(json!({"includedNamespaces": [""], "includeClusterResources": true}));
+    assert!(plan.namespaces.is_empty() && plan.missing_namespaces.is_empty());
+    let nothing = ListScope::Namespaces(Vec::new());
+    assert!(
+        plan.listings
+            .iter()
+            .all(|listing| listing.scope == ListScope::Cluster || listing.scope == nothing)
+    );
+}
+
+#[test]
 fn many_namespaces_are_listed_in_one_go() {
     let facts: Vec<NamespaceFacts> = (0..40)
         .map(|number| NamespaceFacts {

@@ -1,4 +1,5 @@
 //! Objects that are there already.
+#![expect(clippy::needless_pass_by_value, reason = "literals read best without borrows")]
 
 use refloat_model::{ObjectName, RestoreSpec};
 use serde_json::json;

@@ -1,4 +1,5 @@
 //! Objects on their way back.
+#![expect(clippy::needless_pass_by_value, reason = "literals read best without borrows")]
 
 use proptest::prelude::*;
 use refloat_model::RestoreSpec;
@@ -99,21 +100,14 @@ fn an_ordinary_object_loses_its_former_life() {
 
 #[test]
 fn numbers_do_not_change() {
-    let text = r#"{"apiVersion":"example.io/v1","kind":"Widget","metadata":{"name":"x"},"spec":{"a":1.50,"b":12345678901234567890123,"c":1e400,"d":-0.0}}"#;
+    let text = r#"{"apiVersion":"example.io/v1","kind":"Widget","metadata":{"name":"x"},"spec":{"a":1.50,"b":12345678901234567890123,"c":1e+21,"d":-0.0}}"#;
     let item = created(
         &context(json!({})),
         "widgets.example.io",
         serde_json::from_str(text).unwrap(),
     );
-    assert!(
-        item.object
-            .to_string()
-            .contains(r#""spec":{"a":1.50,"b":12345678901234567890123,"c":1e+400,"d":-0.0}"#)
-            || item
-                .object
-                .to_string()
-                .contains(r#""spec":{"a":1.50,"b":12345678901234567890123,"c":1e400,"d":-0.0}"#)
-    );
+    let spec = r#""spec":{"a":1.50,"b":12345678901234567890123,"c":1e+21,"d":-0.0}"#;
+    assert!(item.object.to_string().contains(spec), "{}", item.object);
 }
 
 #[test]
