@@ -126,7 +126,7 @@ fn backups_are_created_and_listed() {
         scene.until("the backup is refused", || {
             scene.value(&scene.namespace, "backup/bad", ".status.phase") == "FailedValidation"
         });
-        let description = scene.velero(version, &["backup", "describe", "bad"]).ended(0);
+        let description = scene.refloat(&["backup", "describe", "bad"]).ended(0);
         assert!(description.contains("Validation errors:"), "{description}");
     }
 }

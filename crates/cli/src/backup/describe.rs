@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use refloat_cluster::{Cluster, typed::Object as _};
 use refloat_model::{
-    Backup, DeleteBackupRequest, DownloadTargetKind, Results,
+    Backup, BackupPhase, DeleteBackupRequest, DownloadTargetKind, Results,
     labels::{BACKUP_NAME, BACKUP_UID, label_value},
     pod_volume::PodVolumeBackup,
     volume_info::BackupVolumeInfo,
@@ -125,9 +125,14 @@ impl DescribeFlags {
         } else {
             None
         };
-        let volumes = files.json(DownloadTargetKind::BackupVolumeInfos, name).await;
+        // A server has no URLs for a backup that wrote nothing, and asking costs half a minute.
+        let volumes = if has_files(status.phase) {
+            files.json(DownloadTargetKind::BackupVolumeInfos, name).await
+        } else {
+            Ok(None)
+        };
         let (mut resources, mut operations) = (None, None);
-        if self.details {
+        if self.details && has_files(status.phase) {
             resources = Some(files.json(DownloadTargetKind::BackupResourceList, name).await);
             if status.backup_item_operations_attempted > 0 {
                 operations = Some(files.json(DownloadTargetKind::BackupItemOperations, name).await);
@@ -153,6 +158,12 @@ impl DescribeFlags {
             backup,
         }
     }
+}
+
+/// Whether a backup in this phase can have files in the bucket.
+const fn has_files(phase: BackupPhase) -> bool {
+    use BackupPhase::{FailedValidation, InProgress, New, Queued, ReadyToStart};
+    !matches!(phase, New | Queued | ReadyToStart | FailedValidation | InProgress)
 }
 
 /// What was found; if nothing could be, a complaint, for the rest of the description is worth having.

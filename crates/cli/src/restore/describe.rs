@@ -103,9 +103,18 @@ impl DescribeFlags {
         } else {
             None
         };
-        let volumes = files.json(DownloadTargetKind::RestoreVolumeInfo, name).await;
+        // A server has no URLs for a restore that wrote nothing, and asking costs half a minute.
+        let wrote = !matches!(
+            status.phase,
+            RestorePhase::New | RestorePhase::FailedValidation | RestorePhase::InProgress
+        );
+        let volumes = if wrote {
+            files.json(DownloadTargetKind::RestoreVolumeInfo, name).await
+        } else {
+            Ok(None)
+        };
         let (mut resources, mut operations) = (None, None);
-        if self.details {
+        if self.details && wrote {
             resources = Some(files.json(DownloadTargetKind::RestoreResourceList, name).await);
             if status.restore_item_operations_attempted > 0 {
                 operations = Some(files.json(DownloadTargetKind::RestoreItemOperations, name).await);
