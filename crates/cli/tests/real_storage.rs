@@ -359,3 +359,49 @@ fn what_cannot_run_says_why() {
         );
     }
 }
+
+#[test]
+fn whoever_stops_waiting_leaves_the_backup_running() {
+    use std::io::Read as _;
+
+    let scene = Scene::new("left");
+    scene.install_definitions();
+    scene.apply(&[serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": scene.namespace },
+    })]);
+    // No server runs, so this would wait for ever.
+    let mut waiting = scene
+        .command(scene::program())
+        .args(["-n", &scene.namespace, "backup", "create", "one", "--wait"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = String::new();
+    let mut stdout = waiting.stdout.take().unwrap();
+    let mut byte = [0];
+    while !out.contains("background.\n") && stdout.read(&mut byte).unwrap() == 1 {
+        out.push(char::from(byte[0]));
+    }
+    assert!(
+        out.contains("Backup request \"one\" submitted successfully."),
+        "{out}"
+    );
+    // It listens for Ctrl-C as soon as it waits, which is right after it said so.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &waiting.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    let said = scene::Said::from(waiting.wait_with_output().unwrap());
+    assert!(
+        said.err.contains("No longer waiting; backup one goes on."),
+        "{}",
+        said.err
+    );
+    said.ended(130);
+    assert_eq!(
+        scene.value(&scene.namespace, "backup/one", ".metadata.name"),
+        "one"
+    );
+}
