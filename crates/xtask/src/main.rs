@@ -1,9 +1,12 @@
 //! The one door for developers: `cargo xtask …`. Each subcommand has a file of its own.
 
+mod bench;
 mod check;
 mod cluster;
+mod demo;
 mod fuzz;
 mod generate;
+mod program;
 mod test;
 mod testbed;
 mod tool;
@@ -32,6 +35,11 @@ enum Command {
     Testbed(testbed::Command),
     /// Run all tests, on a cluster that is started for them
     Test(test::Arguments),
+    /// Back up a small application, destroy it and bring it back
+    Demo(demo::Arguments),
+    /// Measure how fast Refloat is
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Check the source: format, clippy, layers, sizes, licences, generated files
     Check(check::Arguments),
     /// Write the files that the code decides: custom resource definitions, the command line's reference
@@ -45,6 +53,8 @@ fn main() -> ExitCode {
         Command::Cluster(command) => cluster::run(command).map(|()| ExitCode::SUCCESS),
         Command::Testbed(command) => testbed::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(command) => bench::run(command).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
