@@ -16,6 +16,10 @@ libfuzzer_sys::fuzz_target!(|url: &str| {
     let password = parsed.ok().and_then(|url| url.password().map(str::to_owned));
     let result = LocationConfig::from_url(url);
     if let Some(password) = password.filter(|password| password.len() >= 8) {
+        // Where the rest of the URL has the same word, it is no secret.
+        if url.matches(&password).count() != 1 {
+            return;
+        }
         let error = result.expect_err("a URL with a password is refused").to_string();
         assert!(!error.contains(&password), "{error}");
     } else if let Ok(location) = result {

@@ -4,9 +4,11 @@
 //! cluster stores, two entries of one name, a file that is cut. What is in memory is one object.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     hash::{BuildHasher, RandomState},
     io::{self, Read},
+    rc::Rc,
 };
 
 use bytes::{Buf, Bytes};
@@ -20,6 +22,11 @@ use tokio::sync::mpsc;
 
 /// The longest object. etcd's own limit is 1.5 MiB unless raised, and 8 MiB is the most advised.
 const LONGEST_OBJECT: u64 = 32 * 1024 * 1024;
+/// The longest headers of one entry. The tar library holds long names and other extensions in memory,
+/// however long they are.
+const LONGEST_HEADERS: u64 = 1024 * 1024;
+/// A tarball is made of such blocks, and ends in two of zeros.
+const TAR_BLOCK: u64 = 512;
 
 /// Why a tarball is refused.
 #[derive(Debug, thiserror::Error)]
@@ -52,19 +59,32 @@ pub(crate) fn read<E: From<ArchiveError>>(
     wanted: impl Fn(&GroupResource, &ObjectName) -> bool,
     mut take: impl FnMut(Object<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(packed));
+    let allowed = Rc::new(Cell::new(u64::MAX));
+    let mut tar = tar::Archive::new(Rationed {
+        inner: flate2::read::MultiGzDecoder::new(packed),
+        allowed: allowed.clone(),
+    });
     let mut names = Names::default();
     let mut json = Vec::new();
-    for entry in tar.entries().map_err(ArchiveError::Io)? {
+    let mut entries = tar.entries().map_err(ArchiveError::Io)?;
+    loop {
+        allowed.set(LONGEST_HEADERS);
+        let Some(entry) = entries.next() else { break };
+        allowed.set(u64::MAX);
         let mut entry = entry.map_err(ArchiveError::Io)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
         let parsed = archive::parse(&path).map_err(ArchiveError::Path)?;
-        if kind.is_dir() {
-            continue;
-        }
-        if !kind.is_file() {
+        if !kind.is_dir() && !kind.is_file() {
             return Err(ArchiveError::NotAFile(path).into());
+        }
+        let size = entry.size();
+        if size > LONGEST_OBJECT {
+            return Err(ArchiveError::TooLong(path).into());
+        }
+        if kind.is_dir() {
+            drain(&mut entry)?;
+            continue;
         }
         if !matches!(parsed, Entry::Other) && !names.first(&path) {
             return Err(ArchiveError::Twice(path).into());
@@ -72,10 +92,6 @@ pub(crate) fn read<E: From<ArchiveError>>(
         match parsed {
             Entry::Version => check_version(&mut entry)?,
             Entry::Object { resource, name } if wanted(&resource, &name) => {
-                let size = entry.size();
-                if size > LONGEST_OBJECT {
-                    return Err(ArchiveError::TooLong(path).into());
-                }
                 json.clear();
                 entry.read_to_end(&mut json).map_err(ArchiveError::Io)?;
                 if json.len() as u64 != size {
@@ -89,11 +105,45 @@ pub(crate) fn read<E: From<ArchiveError>>(
             }
             Entry::Object { .. } | Entry::Versioned { .. } | Entry::Other => {}
         }
+        drain(&mut entry)?;
     }
+    // A file that is cut between two entries, where a gzip member may end too, has no end mark.
+    if LONGEST_HEADERS - allowed.get() < TAR_BLOCK {
+        return Err(ArchiveError::Io(io::ErrorKind::UnexpectedEof.into()).into());
+    }
+    allowed.set(u64::MAX);
     // The tar reader stops at the end mark; what follows must still be whole gzip.
     let mut rest = tar.into_inner();
     io::copy(&mut rest, &mut io::sink()).map_err(ArchiveError::Io)?;
     Ok(())
+}
+
+/// Reads what is left of an entry, so that what the library reads next is headers only.
+fn drain(entry: &mut impl Read) -> Result<(), ArchiveError> {
+    io::copy(entry, &mut io::sink()).map_err(ArchiveError::Io)?;
+    Ok(())
+}
+
+/// A reader that ends in an error after so many bytes as are allowed.
+struct Rationed<R> {
+    inner: R,
+    allowed: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Rationed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let allowed = self.allowed.get();
+        if allowed == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the headers of an entry are longer than any path",
+            ));
+        }
+        let most = usize::try_from(allowed).map_or(buffer.len(), |allowed| allowed.min(buffer.len()));
+        let count = self.inner.read(&mut buffer[..most])?;
+        self.allowed.set(allowed - count as u64);
+        Ok(count)
+    }
 }
 
 fn check_version(entry: &mut impl Read) -> Result<(), ArchiveError> {

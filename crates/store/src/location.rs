@@ -57,7 +57,7 @@ impl LocationConfig {
                 "{scheme}://{}",
                 rest.rsplit_once('@').map_or(rest, |(_, host)| host)
             ),
-            None => url.to_owned(),
+            None => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
         };
         let wrong =
             |problem| StoreError::config("storage URL", &crate::error::without_queries(&shown), problem);
@@ -66,6 +66,12 @@ impl LocationConfig {
                 "{e}; it is like s3://bucket/prefix?region=eu-central-1 or file:///backups"
             ))
         })?;
+        if !url.contains("://") {
+            // `s3:key:secret@bucket` would be a path, and paths are shown.
+            return Err(wrong(
+                "it is like s3://bucket/prefix or file:///backups".to_owned(),
+            ));
+        }
         if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(wrong(
                 "it has credentials; put them into the environment or a credentials file".to_owned(),
@@ -215,6 +221,8 @@ mod tests {
             ("file://backups", "three slashes"),
             ("file:///", "three slashes"),
             ("s3://key:hidden@b/p", "put them into the environment"),
+            ("s3:key:hidden@b/p", "it is like s3://bucket"),
+            ("s3:/key:hidden@b/p", "it is like s3://bucket"),
             ("s3://b?caCert=/does/not/exist", "cannot be read"),
         ] {
             let text = LocationConfig::from_url(url).unwrap_err().to_string();

@@ -116,6 +116,26 @@ fn a_cut_tarball_is_an_error_wherever_it_is_cut() {
     }
 }
 
+/// A gzip member may end where an entry does, so a file that is cut there is whole gzip.
+#[test]
+fn a_tarball_without_its_end_is_an_error() {
+    let packed = tarball(&[("metadata/version", FILE, b"1.1.0\n"), (POD, FILE, b"{}")]);
+    let mut tar = Vec::new();
+    flate2::read::GzDecoder::new(&*packed)
+        .read_to_end(&mut tar)
+        .unwrap();
+    let repacked = |length: usize| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&tar[..length]).unwrap();
+        gzip.finish().unwrap()
+    };
+    assert!(names(&repacked(tar.len())).is_ok());
+    for length in [0, 1024, 2048] {
+        let error = names(&repacked(length)).unwrap_err();
+        assert!(matches!(error, ArchiveError::Io(_)), "cut at {length}: {error}");
+    }
+}
+
 /// Some bits carry nothing (padding, codes that are never used); a flip of any other is noticed.
 #[test]
 fn flipped_bits_are_an_error_or_change_nothing() {
@@ -139,6 +159,48 @@ fn flipped_bits_are_an_error_or_change_nothing() {
         if let Ok(found) = bodies(&damaged) {
             assert_eq!(found, whole, "bit flipped at {at}");
         }
+    }
+}
+
+/// The tar library would read a long name, or any extension, into memory whole.
+#[test]
+fn a_bomb_in_the_headers_is_not_unpacked() {
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(header.as_bytes()).unwrap();
+        for _ in 0..4 {
+            gzip.write_all(&[b'a'; 1 << 20]).unwrap();
+        }
+        let ArchiveError::Io(error) = names(&gzip.finish().unwrap()).unwrap_err() else {
+            panic!("{kind:?}")
+        };
+        assert!(
+            error.to_string().contains("longer than any path"),
+            "{kind:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_that_is_passed_over_is_no_bomb_either() {
+    for path in ["resources/pods/v1/cluster/web.json", "other", "resources/"] {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(if path.ends_with('/') {
+            EntryType::Directory
+        } else {
+            FILE
+        });
+        header.set_size(1 << 40);
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_cksum();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(header.as_bytes()).unwrap();
+        let refused = names(&gzip.finish().unwrap()).unwrap_err();
+        assert!(matches!(refused, ArchiveError::TooLong(_)), "{path}: {refused}");
     }
 }
 
