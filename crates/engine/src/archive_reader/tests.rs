@@ -213,7 +213,7 @@ fn a_bomb_is_not_unpacked() {
     header.set_cksum();
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(header.as_bytes()).unwrap();
-    for _ in 0..64 {
+    for _ in 0..4 {
         gzip.write_all(&[0; 1 << 20]).unwrap();
     }
     assert!(matches!(

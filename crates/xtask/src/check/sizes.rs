@@ -122,7 +122,7 @@ fn compare(measured: &[Measured], cap: usize, exceptions: &[Exception]) -> Vec<S
         };
         match unused.remove(&(one.path.as_str(), one.name.as_str())) {
             Some(reason) if reason.trim().is_empty() => {
-                problems.push(format!("{what} is an exception without a reason"))
+                problems.push(format!("{what} is an exception without a reason"));
             }
             Some(_) => {}
             None => problems.push(format!("{what} has {} lines; the cap is {cap}", one.lines)),
