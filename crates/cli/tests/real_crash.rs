@@ -1,0 +1,351 @@
+//! Servers that are killed or paused in the middle of their work, at random instants: what was begun
+//! ends right, and no half backup is ever taken for one.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the seed and the summary are for whoever reads the test's output"
+)]
+
+#[path = "crash/field.rs"]
+mod field;
+#[allow(dead_code, reason = "each test program uses its part")]
+#[path = "scene/scene.rs"]
+mod scene;
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use field::{Field, Server, Size};
+
+/// How many instants there are of each.
+const ROUNDS: u32 = 20;
+/// Every so many rounds the kill waits for a certain file instead of a random time: the last before a
+/// backup is published, and the publication itself.
+const LAST_FILES: [&str; 2] = ["*-volumeinfo.json.gz", "velero-backup.json"];
+
+/// Random numbers that a failed run can be repeated with: set `REFLOAT_TEST_SEED`.
+struct Dice(u64);
+
+impl Dice {
+    fn new(test: &str) -> Self {
+        let seed = std::env::var("REFLOAT_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| {
+            std::time::SystemTime::UNIX_EPOCH
+                .elapsed()
+                .map_or(1, |time| time.as_nanos() as u64 & 0xffff_ffff)
+        });
+        println!("{test}: REFLOAT_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// From 0 to 1.
+    fn roll(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// An instant in the `round`th part of `whole`, so that all of it is covered.
+    fn instant(&mut self, whole: Duration, round: u32, rounds: u32) -> Duration {
+        whole.mul_f64((f64::from(round) + self.roll()) / f64::from(rounds))
+    }
+}
+
+/// Waits for the instant of a round: a time, or a file in the bucket.
+fn wait_for_instant(field: &Field, dice: &mut Dice, name: &str, whole: Duration, round: u32, rounds: u32) {
+    let began = Instant::now();
+    if round % 5 == 4 {
+        let file = LAST_FILES[(round as usize / 5) % 2].replace('*', name);
+        let key = format!("backups/{name}/{file}");
+        while field.stored(&key).is_none() && began.elapsed() < whole * 3 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    } else {
+        std::thread::sleep(dice.instant(whole, round, rounds));
+    }
+}
+
+/// Kills the server in `rounds` backups; each must end as `first` did. Hands out in how many rounds the
+/// backup was in progress then.
+fn kill_backups(field: &Field, mut server: Server, rounds: u32) -> (Server, u32) {
+    let mut dice = Dice::new("backups");
+    field.ask_backup("first");
+    let began = Instant::now();
+    field.wait_completed("backups", "first");
+    let whole = began.elapsed();
+    let first = field.contents("first").unwrap();
+    for source in &field.sources {
+        for name in field.objects(source).keys() {
+            let (resource, name) = name.split_once('/').unwrap();
+            let part = format!("/namespaces/{source}/{name}.json");
+            let found = first
+                .entries
+                .keys()
+                .any(|path| path.starts_with(&format!("resources/{resource}")) && path.ends_with(&part));
+            assert!(found, "{resource} {name} is not in the tarball");
+        }
+    }
+    let (mut hit, mut published) = (0, 0);
+    for round in 0..rounds {
+        let name = format!("b-{round}");
+        field.ask_backup(&name);
+        wait_for_instant(field, &mut dice, &name, whole, round, rounds);
+        server.kill();
+        let phase = field.phase("backups", &name);
+        hit += u32::from(phase == "InProgress");
+        // Either there is no such backup, or it is whole.
+        if let Some(contents) = field.contents(&name) {
+            contents.must_equal(&first);
+            published += u32::from(phase == "InProgress");
+        }
+        server = field.serve("one");
+        let backup = field.wait_completed("backups", &name);
+        assert!(
+            backup["status"]["errors"].is_null() && backup["status"]["warnings"].is_null(),
+            "{backup}"
+        );
+        field
+            .contents(&name)
+            .expect("a backup that is Completed is in the bucket")
+            .must_equal(&first);
+    }
+    println!(
+        "backups: {rounds} kills in {:.1} s each, {hit} while InProgress, {published} of them between publishing and saying so",
+        whole.as_secs_f64()
+    );
+    (server, hit)
+}
+
+/// Kills the server in `rounds` restores of the backup `first`.
+fn kill_restores(field: &Field, mut server: Server, rounds: u32) -> u32 {
+    let mut dice = Dice::new("restores");
+    let originals = field.sources.each_ref().map(|source| field.objects(source));
+    let check = |name: &str, targets: &[String; 3]| {
+        let restore = field.wait_completed("restores", name);
+        let status = &restore["status"];
+        assert!(
+            status["warnings"].is_null() && status["errors"].is_null(),
+            "{restore}"
+        );
+        assert_eq!(
+            status["progress"]["itemsRestored"],
+            status["progress"]["totalItems"]
+        );
+        for (target, original) in targets.iter().zip(&originals) {
+            assert!(field.objects(target) == *original, "{target} is not as it was");
+        }
+        (field.done(name), status["progress"]["totalItems"].clone())
+    };
+    let began = Instant::now();
+    let targets = field.ask_restore("first", "first");
+    field.wait_completed("restores", "first");
+    let whole = began.elapsed();
+    let first = check("first", &targets);
+    let mut hit = 0;
+    for round in 0..rounds {
+        let name = format!("r-{round}");
+        let targets = field.ask_restore(&name, "first");
+        std::thread::sleep(dice.instant(whole, round, rounds));
+        server.kill();
+        hit += u32::from(field.phase("restores", &name) == "InProgress");
+        server = field.serve("one");
+        assert!(
+            check(&name, &targets) == first,
+            "{name} did not do what the first did"
+        );
+    }
+    println!(
+        "restores: {rounds} kills in {:.1} s each, {hit} while InProgress",
+        whole.as_secs_f64()
+    );
+    hit
+}
+
+const SIZE: Size = Size {
+    config_maps: 200,
+    secrets: 150,
+    widgets: 100,
+};
+
+#[test]
+fn servers_killed_at_any_instant_end_what_they_began() {
+    let field = Field::new("kill", &SIZE, false);
+    let server = field.serve("one");
+    field.wait_available();
+    let (server, hit) = kill_backups(&field, server, ROUNDS);
+    assert!(hit >= ROUNDS / 2, "only {hit} kills hit a backup in progress");
+    let hit = kill_restores(&field, server, ROUNDS);
+    assert!(hit >= ROUNDS / 2, "only {hit} kills hit a restore in progress");
+}
+
+#[test]
+fn so_do_those_that_write_to_a_folder() {
+    let field = Field::new(
+        "disk",
+        &Size {
+            config_maps: 200,
+            secrets: 100,
+            widgets: 100,
+        },
+        true,
+    );
+    let server = field.serve("one");
+    field.wait_available();
+    let (server, hit) = kill_backups(&field, server, 6);
+    assert!(hit >= 3, "only {hit} kills hit a backup in progress");
+    let hit = kill_restores(&field, server, 2);
+    assert!(hit >= 1, "no kill hit a restore in progress");
+}
+
+#[test]
+fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
+    let field = Field::new(
+        "alone",
+        &Size {
+            config_maps: 200,
+            secrets: 100,
+            widgets: 100,
+        },
+        true,
+    );
+    let mut dice = Dice::new("without a server");
+    let storage = field.scene.storage();
+    let run = |arguments: &[String]| {
+        let mut command = field.scene.command(scene::program());
+        command.args(arguments).args(["--storage", &storage]);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let backup = |name: &str| {
+        words(format!(
+            "backup create {name} --include-namespaces {}",
+            field.sources.join(",")
+        ))
+    };
+    let began = Instant::now();
+    assert!(run(&backup("first")).wait().unwrap().success());
+    let whole = began.elapsed();
+    let first = field.contents("first").unwrap();
+    let mut hit = 0;
+    for round in 0..5 {
+        let name = format!("b-{round}");
+        let mut child = run(&backup(&name));
+        std::thread::sleep(dice.instant(whole, round, 5));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match field.contents(&name) {
+            Some(contents) => contents.must_equal(&first),
+            None => {
+                hit += 1;
+                let said = field
+                    .scene
+                    .refloat(&["backup", "get", &name, "--storage", &storage]);
+                assert!(said.code != 0 && !said.out.contains(&name), "{}", said.out);
+                assert!(
+                    run(&backup(&name)).wait().unwrap().success(),
+                    "{name} cannot be made again"
+                );
+                field.contents(&name).unwrap().must_equal(&first);
+            }
+        }
+    }
+    assert!(hit >= 2, "only {hit} kills came before the end of a backup");
+
+    let originals = field.sources.each_ref().map(|source| field.objects(source));
+    let restore = |name: &str| {
+        let pairs: Vec<_> = field
+            .sources
+            .iter()
+            .zip(field.targets(name))
+            .map(|(from, to)| format!("{from}:{to}"))
+            .collect();
+        words(format!(
+            "restore create {name} --from-backup first --namespace-mappings {}",
+            pairs.join(",")
+        ))
+    };
+    let began = Instant::now();
+    assert!(run(&restore("first")).wait().unwrap().success());
+    let whole = began.elapsed();
+    for round in 0..4 {
+        let name = format!("r-{round}");
+        let mut child = run(&restore(&name));
+        std::thread::sleep(dice.instant(whole, round, 5));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let over = field
+            .stored(&format!("restores/{name}/refloat-restore.json"))
+            .is_some();
+        let arguments = restore(&name);
+        let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(["--storage", &storage]);
+        // What has come to its end is not done again under the same name.
+        let said = field.scene.refloat(&arguments);
+        assert!(!over || said.err.contains("already exists"), "{}", said.err);
+        said.ended(if over { 2 } else { 0 });
+        let description = field
+            .scene
+            .refloat(&["restore", "describe", &name, "--storage", &storage])
+            .ended(0);
+        assert!(description.contains("Completed"), "{description}");
+        assert!(
+            !description.contains("Warnings:\n") && !description.contains("Errors:\n"),
+            "{description}"
+        );
+        for (target, original) in field.targets(&name).iter().zip(&originals) {
+            assert!(field.objects(target) == *original, "{target} is not as it was");
+        }
+        for (object, fate) in field.done(&name) {
+            assert!(fate != "failed", "{object}");
+        }
+    }
+}
+
+#[test]
+fn a_paused_leader_leaves_its_successors_backup_alone() {
+    let field = Field::new("pause", &SIZE, false);
+    let mut first = field.serve("first");
+    field.wait_available();
+    field.ask_backup("whole");
+    let began = Instant::now();
+    field.wait_completed("backups", "whole");
+    let whole = began.elapsed();
+    let expected = field.contents("whole").unwrap();
+    let mut dice = Dice::new("pauses");
+    // Each pause kills one leader and makes the next one: somewhere in the middle, and at the last files.
+    for (round, part) in [(0, 2), (4, 0), (9, 0)] {
+        let second = field.serve(&format!("second-{round}"));
+        std::thread::sleep(Duration::from_millis(500));
+        let name = format!("p-{round}");
+        field.ask_backup(&name);
+        wait_for_instant(&field, &mut dice, &name, whole, round + part, 5);
+        first.signal("STOP");
+        let phase = field.phase("backups", &name);
+        field.wait_completed("backups", &name);
+        let before = field
+            .stored(&format!("backups/{name}/velero-backup.json"))
+            .unwrap();
+        field.contents(&name).unwrap().must_equal(&expected);
+        first.signal("CONT");
+        field.scene.until("the paused server ends", || first.has_ended());
+        println!("paused while {phase}");
+        field.contents(&name).unwrap().must_equal(&expected);
+        let after = field
+            .stored(&format!("backups/{name}/velero-backup.json"))
+            .unwrap();
+        assert!(before == after, "the paused server changed {name}");
+        assert_eq!(field.phase("backups", &name), "Completed");
+        first = second;
+    }
+}
