@@ -2,7 +2,7 @@
 //! does.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -251,9 +251,22 @@ fn identity(options: &ServerOptions) -> String {
     )
 }
 
-/// The pod's address, where the deployment passes it on.
+/// The pod's address: where the deployment passes it on that one, else in a cluster the one from which
+/// the API server is reached. `velero install` passes none on.
 fn pod_address() -> Option<IpAddr> {
-    std::env::var("POD_IP").ok()?.parse().ok()
+    let address = |name: &str| std::env::var(name).ok()?.parse::<IpAddr>().ok();
+    address("POD_IP").or_else(|| facing(address("KUBERNETES_SERVICE_HOST")?))
+}
+
+/// Our address on the way to `peer`. Nothing is sent: connecting a datagram socket only chooses a route.
+fn facing(peer: IpAddr) -> Option<IpAddr> {
+    let any = match peer {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((peer, 443)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// The URL of our download server, where none was given: the address that it listens on, or where
@@ -279,6 +292,12 @@ mod tests {
         assert_eq!(advertised(all, false, Some(pod)), "http://10.0.0.5:8086");
         assert_eq!(advertised(all, true, None), "https://127.0.0.1:8086");
         assert_eq!(advertised(own, false, Some(pod)), "http://[fd00::1]:8086");
+    }
+
+    #[test]
+    fn the_address_that_faces_a_peer_is_our_own() {
+        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
+        assert_eq!(facing(loopback), Some(loopback));
     }
 
     #[test]
