@@ -4,11 +4,15 @@ use std::{io::Read, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
-use refloat_model::{Backup, Restore, Results, layout};
+use refloat_model::{
+    Backup, Restore, Results,
+    layout::{self, BackupFile},
+};
 use refloat_store::{ObjectStore, ObjectStream};
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
-use crate::{EngineError, Location};
+use crate::{EngineError, Location, backup::CONTENTS_SHA256, gzip::hex};
 
 /// The longest `velero-backup.json` and other small documents.
 const LONGEST_DOCUMENT: u64 = 16 * 1024 * 1024;
@@ -96,6 +100,30 @@ pub async fn read_backup(location: &Location, name: &str) -> Result<Backup, Engi
         }
     };
     parse_backup(&key, name, &bytes)
+}
+
+/// Whether the tarball in the location is the one that a backup's description speaks of. One without a
+/// checksum, as Velero writes it, is believed. Reads the whole tarball.
+///
+/// # Errors
+/// If it cannot be read for another reason than that there is none.
+pub async fn has_its_tarball(location: &Location, backup: &Backup) -> Result<bool, EngineError> {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let annotations = backup.metadata.annotations.as_ref();
+    let Some(expected) = annotations.and_then(|all| all.get(CONTENTS_SHA256)) else {
+        return Ok(true);
+    };
+    let key = BackupFile::Contents.key(name);
+    let doing = || format!("cannot read {key}");
+    let mut stream = match location.store().get_stream(&key, None).await {
+        Err(error) if error.is_not_found() => return Ok(false),
+        other => other.map_err(|source| EngineError::store(doing(), source))?,
+    };
+    let mut hash = Sha256::new();
+    while let Some(chunk) = stream.next().await {
+        hash.update(chunk.map_err(|source| EngineError::store(doing(), source))?);
+    }
+    Ok(*expected == hex(&hash.finalize()))
 }
 
 /// Reads the text of a `velero-backup.json`.

@@ -20,12 +20,18 @@ const TRIES: u32 = 5;
 /// What clients of Velero know as the reason that a name is taken.
 pub(crate) const ALREADY_EXISTS: &str = "backup already exists in object storage";
 
+/// Why a backup failed whose files were changed under our hands again and again.
+const ANOTHER_WRITER: &str =
+    "another server writes the same backup; let only one of them use this location with that name";
+
 /// How the work on a backup ended.
 enum Outcome {
     /// It is in the bucket; this is its final status.
     Published(Box<BackupStatus>),
     /// It is not, for this reason.
     Failed(String),
+    /// What is there is not what its description says, and has been removed: it is to be made again.
+    Replaced,
     /// Its Backup was deleted meanwhile.
     Deleted,
     /// The server stops; its successor starts the backup again.
@@ -60,6 +66,7 @@ impl BackupController {
                 };
                 self.ended(&backup, status).await?;
             }
+            Outcome::Replaced => unreachable!("made again, or failed, before this"),
             Outcome::Deleted => info!(backup = %name, "the backup was deleted while it was being written"),
             Outcome::Stopped => {
                 info!(backup = %name, "the server stops: the backup is started again by the next");
@@ -77,6 +84,8 @@ impl BackupController {
         let mut pause = Duration::from_secs(2);
         for attempt in 1.. {
             let error = match self.attempt(backup, cancel).await {
+                Ok(Outcome::Replaced) if attempt < TRIES => continue,
+                Ok(Outcome::Replaced) => return Ok(Outcome::Failed(ANOTHER_WRITER.to_owned())),
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
@@ -224,10 +233,17 @@ impl BackupController {
 }
 
 /// The location has a backup of that name. If it is this very one, a server had died between
-/// publishing it and saying so.
+/// publishing it and saying so. Or one that had been paused published it when its turn was over and its
+/// files had been replaced: then the description is of a tarball that is no more, nobody has been told of
+/// it, and the backup is made again.
 async fn taken(location: &Location, backup: &Backup) -> Result<Outcome, ControllerError> {
     let stored = catalog::read_backup(location, backup.object_name()).await?;
     let same = !backup.object_uid().is_empty() && stored.metadata.uid.as_deref() == Some(backup.object_uid());
+    if same && !catalog::has_its_tarball(location, &stored).await? {
+        warn!(backup = %backup.object_name(), "a server published the backup after its turn: removing that");
+        catalog::delete_backup(location, backup.object_name()).await?;
+        return Ok(Outcome::Replaced);
+    }
     if same {
         info!(backup = %backup.object_name(), "the backup had been published already: taking over its status");
         return Ok(Outcome::Published(stored.status.unwrap_or_default().into()));
