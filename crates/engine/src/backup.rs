@@ -25,7 +25,7 @@ use refloat_model::{Backup, BackupPhase, Results, layout};
 use refloat_plan::backup::{BackupPlan, plan_backup};
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Location, Progress, catalog, job_log::JobLog};
+use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog};
 
 pub(crate) use files::json_gz;
 
@@ -88,10 +88,13 @@ pub async fn run_backup(job: BackupJob) -> Result<BackupReport, EngineError> {
     let name = job.backup.metadata.name.clone().unwrap_or_default();
     catalog::check_name(&name)?;
     job.location.writable()?;
-    prepare_location(&job.location, &name).await?;
+    let cancel = job.cancel.clone();
+    tokio::select! {
+        () = cancel.cancelled() => return Err(EngineError::Cancelled),
+        ready = prepare_location(&job.location, &name) => ready?,
+    }
     job.progress.reset();
     let location = job.location.clone();
-    let cancel = job.cancel.clone();
     let result = tokio::select! {
         () = cancel.cancelled() => Err(EngineError::Cancelled),
         result = write(job, &name) => result,
@@ -188,7 +191,7 @@ async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError
             &format!("namespace {missing} is named in the backup's spec but does not exist"),
         );
     }
-    for warning in &plan.warnings {
+    for warning in plan.warnings.iter().chain(&gaps::of_backup(&job.backup.spec)) {
         log.warn("", warning);
     }
     Ok(Planned { plan, discovery })

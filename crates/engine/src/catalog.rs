@@ -17,7 +17,7 @@ use crate::{EngineError, Location, backup::CONTENTS_SHA256, gzip::hex};
 /// The longest `velero-backup.json` and other small documents.
 const LONGEST_DOCUMENT: u64 = 16 * 1024 * 1024;
 /// The longest JSON inside a gzip file that is read whole.
-const LONGEST_UNPACKED: u64 = 512 * 1024 * 1024;
+const LONGEST_UNPACKED: u64 = 96 * 1024 * 1024;
 
 /// Whether `name` can be the name of a backup or restore: as Kubernetes names objects. Everything
 /// that makes keys checks this first, so no name reaches outside its folder.

@@ -12,6 +12,7 @@ pub mod catalog;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gaps;
 mod gzip;
 mod job_log;
 mod kind_list;

@@ -26,7 +26,7 @@ use refloat_model::{Backup, Restore, RestorePhase, Results, layout::BackupFile, 
 use refloat_plan::priorities::Priorities;
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Location, Progress, backup::seconds, catalog, job_log::JobLog};
+use crate::{EngineError, Location, Progress, backup::seconds, catalog, gaps, job_log::JobLog};
 
 /// What a restore needs.
 #[derive(Debug)]
@@ -110,6 +110,9 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
         "restoring from backup {backup} in {}",
         job.location.name()
     ));
+    for warning in gaps::of_restore(&job.restore.spec) {
+        log.warn("", &warning);
+    }
     let volumes = catalog::read_json_gz(&job.location, &BackupFile::VolumeInfo.key(&backup)).await?;
     let sorted = sort::sort_archive(&job, &backup).await?;
     if sorted.inventory().is_empty() {

@@ -22,6 +22,9 @@ const BLOCK: usize = 128 * 1024;
 /// All open blocks together; then the longest is closed early.
 const OPEN: usize = 8 * 1024 * 1024;
 
+/// More kinds than any cluster serves.
+const MOST_KINDS: usize = 20_000;
+
 /// The scratch file.
 pub(crate) struct Spool {
     file: File,
@@ -88,6 +91,10 @@ impl Spool {
         json: &[u8],
     ) -> Result<(), EngineError> {
         if !self.kinds.contains_key(resource) {
+            if self.kinds.len() >= MOST_KINDS {
+                let problem = format!("it has more than {MOST_KINDS} kinds of objects");
+                return Err(EngineError::damaged("the tarball", problem));
+            }
             self.kinds.insert(resource.clone(), Kind::default());
         }
         let Some((index, _, kind)) = self.kinds.get_full_mut(resource) else {

@@ -159,6 +159,21 @@ pub fn validate_restore(spec: &RestoreSpec) -> Vec<String> {
         );
     }
     faults.config_map("spec.resourceModifier", spec.resource_modifier.as_ref());
+    // To restore objects unchanged where they should be changed does harm; so does restoring all
+    // where a policy says which.
+    let asks = |reference: Option<&TypedLocalReference>| {
+        reference.is_some_and(|reference| reference.kind.eq_ignore_ascii_case("configmap"))
+    };
+    for (field, set) in [
+        ("spec.resourceModifier", asks(spec.resource_modifier.as_ref())),
+        ("spec.resourcePolicy", asks(spec.resource_policy.as_ref())),
+    ] {
+        if set {
+            faults.add(format!(
+                "{field} is not supported by this release; leave it out and change the objects afterwards"
+            ));
+        }
+    }
     if spec
         .uploader_config
         .as_ref()

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -28,7 +31,7 @@ use super::{
     volumes::Volumes,
 };
 use crate::{
-    EngineError, Progress, archive_writer::ArchiveWriter, error::chain, gzip::Written, job_log::JobLog,
+    EngineError, Progress, archive_writer::ArchiveWriter, error::chain, gaps, gzip::Written, job_log::JobLog,
     kind_list::KindList,
 };
 
@@ -60,6 +63,8 @@ pub(super) struct Shared {
     backup: String,
     /// Bindings of service accounts, where they do not come by themselves.
     bindings: RbacIndex,
+    /// Pods that ask for hooks.
+    hooked_pods: AtomicU64,
     progress: Progress,
     budget: Arc<Semaphore>,
     pub related: Mutex<Related>,
@@ -138,6 +143,7 @@ pub(super) async fn write_contents(
         page_size: job.options.page_size,
         backup: name.to_owned(),
         bindings,
+        hooked_pods: AtomicU64::new(0),
         progress: job.progress.clone(),
         budget: Arc::new(Semaphore::new(BUDGET)),
         related: Mutex::new(Related::default()),
@@ -165,6 +171,13 @@ pub(super) async fn write_contents(
         return Err(error);
     }
     let tarball = archive.finish().await.map_err(failed)?;
+    let hooked = shared.hooked_pods.load(Ordering::Relaxed);
+    if hooked > 0 {
+        log.warn(
+            "",
+            &format!("{hooked} pods ask for hooks by annotation; hooks are not run by this release"),
+        );
+    }
     let volumes = std::mem::take(&mut *lock(&shared.volumes)).finish();
     log.info(&format!(
         "{items} objects are in the tarball, which has {} bytes",
@@ -444,6 +457,9 @@ impl<'a> Gatherer<'a> {
         }
         if !self.kind.acts {
             return (bare, json);
+        }
+        if kind.is("pods", "") && gaps::pod_asks_for_hooks(&value) {
+            self.shared.hooked_pods.fetch_add(1, Ordering::Relaxed);
         }
         let outcome = backup_action::act(&self.shared.backup, &self.shared.bindings, kind, &mut value);
         let all = outcome.must_include_additional;
