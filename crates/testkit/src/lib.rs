@@ -13,6 +13,7 @@ pub mod minio;
 pub mod packages;
 pub mod pki;
 pub mod process;
+pub mod refloat_image;
 pub mod s3;
 pub mod testbed;
 pub mod velero;

@@ -281,7 +281,7 @@ impl Field {
         });
     }
 
-    fn create(&self, resource: &str, of: &str, name: &str, spec: Value) {
+    fn create(&self, resource: &str, of: &str, name: &str, spec: &Value) {
         let object =
             json!({ "apiVersion": "velero.io/v1", "kind": of, "metadata": { "name": name }, "spec": spec });
         let kind = kind(resource, "velero.io", "v1", of);
@@ -298,7 +298,7 @@ impl Field {
             "backups",
             "Backup",
             name,
-            json!({ "includedNamespaces": self.sources }),
+            &json!({ "includedNamespaces": self.sources }),
         );
     }
 
@@ -310,7 +310,7 @@ impl Field {
             "restores",
             "Restore",
             name,
-            json!({ "backupName": backup, "namespaceMapping": mapping }),
+            &json!({ "backupName": backup, "namespaceMapping": mapping }),
         );
         targets
     }
@@ -354,6 +354,17 @@ impl Field {
                 (answer.status == 200).then_some(answer.body)
             }
         }
+    }
+
+    /// Writes an object into the bucket unless it is there; whether it was not.
+    pub(crate) fn store_once(&self, key: &str, content: &[u8]) -> bool {
+        let minio = self.scene.cluster.minio().unwrap();
+        let path = format!("/{}/{key}", self.scene.namespace);
+        let answer = minio
+            .request("PUT", &path, "", &[("if-none-match", "*")], content)
+            .unwrap();
+        assert!(matches!(answer.status, 200 | 412), "{key}: {}", answer.status);
+        answer.status == 200
     }
 
     /// The names of the files of a backup or restore, without what its name adds to them.
@@ -509,7 +520,7 @@ impl Contents {
         let differ: Vec<_> = mine
             .symmetric_difference(&other.entries.keys().collect())
             .take(5)
-            .cloned()
+            .copied()
             .collect();
         assert!(differ.is_empty(), "only in one: {differ:?}");
         for (path, content) in &self.entries {
