@@ -241,7 +241,7 @@ impl Scene {
         for target in targets {
             while self.get(target).await?.is_some() {
                 ensure!(began.elapsed() < SOON, "{target} is still there");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(30)).await;
             }
         }
         Ok(())
