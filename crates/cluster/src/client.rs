@@ -112,6 +112,11 @@ impl Cluster {
         &self.limiter
     }
 
+    /// How often a request is tried.
+    pub(crate) fn tries(&self) -> u32 {
+        self.tries
+    }
+
     /// The server's version: `gitVersion`, `major`, `minor`.
     ///
     /// # Errors
@@ -197,7 +202,7 @@ impl Cluster {
             self.limiter.done(leave, outcome);
             match result {
                 Err(error) if error.is_retryable() => match pauses.next() {
-                    Some(pause) if pauses.0 < self.tries => tokio::time::sleep(pause).await,
+                    Some(pause) if pauses.given() < self.tries => tokio::time::sleep(pause).await,
                     _ => return Err(error),
                 },
                 other => return other,
@@ -249,6 +254,13 @@ pub struct ServerVersion {
 /// The pauses between tries: doubling from 200 ms with jitter, about a minute in all.
 #[derive(Debug, Default)]
 pub(crate) struct Pauses(u32);
+
+impl Pauses {
+    /// How many were asked for.
+    pub(crate) fn given(&self) -> u32 {
+        self.0
+    }
+}
 
 impl Iterator for Pauses {
     type Item = Duration;

@@ -2,7 +2,8 @@
 //!
 //! A list that breaks (the connection drops, the server is overloaded) goes on where it was. One
 //! whose snapshot has expired (410) goes on from the next key with the token that the server gives
-//! for that, or from the start, passing over what was handed out.
+//! for that, or from the start. What was handed out already is passed over by its key and not by its
+//! count, because objects come and go meanwhile; the server sorts lists by namespace and name.
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -28,10 +29,10 @@ pub struct Listing<'a> {
     action: String,
     token: Option<String>,
     page: Option<Page>,
-    /// Objects handed out of the page under way, to pass over if it is asked for again.
-    taken: usize,
-    skip: usize,
-    total_taken: usize,
+    /// The object that was handed out last.
+    last: Option<Bytes>,
+    /// After an error: objects up to this key were handed out.
+    after: Option<String>,
     remaining: Option<u64>,
     pauses: Pauses,
     done: bool,
@@ -40,6 +41,19 @@ pub struct Listing<'a> {
 struct Page {
     body: Body,
     splitter: Splitter,
+}
+
+/// What an object is sorted by.
+#[derive(Deserialize)]
+struct Keyed {
+    metadata: Key,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    name: String,
+    #[serde(default)]
+    namespace: String,
 }
 
 #[derive(Deserialize)]
@@ -83,9 +97,8 @@ impl Cluster {
             action: format!("list {}{place}", resource.group_resource),
             token: None,
             page: None,
-            taken: 0,
-            skip: 0,
-            total_taken: 0,
+            last: None,
+            after: None,
             remaining: None,
             pauses: Pauses::default(),
             done: false,
@@ -106,11 +119,13 @@ impl Listing<'_> {
             }
             match self.step().await {
                 Ok(Step::Object(object)) => {
-                    self.taken += 1;
-                    if self.taken <= self.skip {
+                    if let Some(after) = &self.after
+                        && key(&object).is_some_and(|key| key <= *after)
+                    {
                         continue;
                     }
-                    self.total_taken += 1;
+                    self.after = None;
+                    self.last = Some(object.clone());
                     return Ok(Some(object));
                 }
                 Ok(Step::Again) => {}
@@ -183,58 +198,57 @@ impl Listing<'_> {
         self.token = envelope.metadata.r#continue.filter(|token| !token.is_empty());
         self.remaining = envelope.metadata.remaining_item_count;
         self.done = self.token.is_none();
-        (self.taken, self.skip) = (0, 0);
-        self.pauses = Pauses::default();
+        // A page that has brought nothing new is no progress: a list that expires again and again ends.
+        if self.after.is_none() {
+            self.pauses = Pauses::default();
+        }
         Ok(())
     }
 
     /// Prepares to go on after an error, or hands it out.
     async fn recover(&mut self, error: ClusterError) -> Result<(), ClusterError> {
         self.page = None;
-        if let ClusterError::Api {
-            code: 410,
-            continue_token,
-            ..
-        } = &error
-        {
-            let Some(pause) = self.pauses.next() else {
+        self.after = self.last.as_ref().and_then(key).or(self.after.take());
+        let expired = matches!(&error, ClusterError::Api { code: 410, .. });
+        let pause = match self.pauses.next() {
+            Some(pause)
+                if (expired || error.is_retryable()) && self.pauses.given() < self.cluster.tries() =>
+            {
+                pause
+            }
+            _ => {
+                self.done = true;
                 return Err(error);
-            };
-            tracing::info!(
-                list = self.action,
-                "the list's snapshot has expired; going on from the next key"
-            );
-            self.skip = if continue_token.is_some() {
-                0
-            } else {
-                self.total_taken
-            };
-            self.token = continue_token.clone();
-            self.taken = 0;
-            tokio::time::sleep(pause).await;
-            return Ok(());
-        }
-        if !error.is_retryable() {
-            self.done = true;
-            return Err(error);
-        }
-        let Some(mut pause) = self.pauses.next() else {
-            self.done = true;
-            return Err(error);
+            }
         };
-        if let ClusterError::Api {
-            retry_after: Some(wait),
-            ..
-        } = &error
-        {
-            pause = pause.max(*wait);
+        let mut wait = pause;
+        match &error {
+            ClusterError::Api {
+                code: 410,
+                continue_token,
+                ..
+            } => {
+                tracing::info!(
+                    list = self.action,
+                    "the list's snapshot has expired; going on from the next key"
+                );
+                self.token = continue_token.clone();
+            }
+            ClusterError::Api {
+                retry_after: Some(asked),
+                ..
+            } => wait = pause.max(*asked),
+            _ => tracing::debug!(list = self.action, %error, "trying again"),
         }
-        tracing::debug!(list = self.action, %error, "trying again");
-        self.skip = self.taken;
-        self.taken = 0;
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(wait).await;
         Ok(())
     }
+}
+
+/// Where an object is in the order of its list.
+fn key(object: &Bytes) -> Option<String> {
+    let Keyed { metadata } = serde_json::from_slice(object).ok()?;
+    Some(format!("{}/{}", metadata.namespace, metadata.name))
 }
 
 enum Step {
@@ -249,5 +263,8 @@ async fn open(cluster: &Cluster, action: &str, uri: &str) -> Result<Page, Cluste
         .body(Body::empty())
         .map_err(|error| decode(action, error))?;
     let response = cluster.send(action, request).await?;
-    Ok(Page { body: response.into_body(), splitter: Splitter::default() })
+    Ok(Page {
+        body: response.into_body(),
+        splitter: Splitter::default(),
+    })
 }
