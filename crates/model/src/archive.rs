@@ -57,19 +57,28 @@ pub fn parse(path: &str) -> Result<Entry, PathError> {
     let parts: Vec<&str> = plain.trim_end_matches('/').split('/').collect();
     let odd = |part: &&str| part.is_empty() || *part == ".." || *part == "." || part.contains('\0');
     if plain.starts_with('/') || (!plain.is_empty() && parts.iter().any(odd)) {
-        return Err(PathError::Escapes { path: path.to_owned() });
+        return Err(PathError::Escapes {
+            path: path.to_owned(),
+        });
     }
     let object = |namespace: &str, file: &str| {
-        file.strip_suffix(".json").map(|name| ObjectName::new(namespace, name))
+        file.strip_suffix(".json")
+            .map(|name| ObjectName::new(namespace, name))
     };
     Ok(match parts.as_slice() {
         ["metadata", "version"] => Entry::Version,
         ["resources", resource, "namespaces", namespace, file] => match object(namespace, file) {
-            Some(name) => Entry::Object { resource: GroupResource::parse(resource), name },
+            Some(name) => Entry::Object {
+                resource: GroupResource::parse(resource),
+                name,
+            },
             None => Entry::Other,
         },
         ["resources", resource, "cluster", file] => match object("", file) {
-            Some(name) => Entry::Object { resource: GroupResource::parse(resource), name },
+            Some(name) => Entry::Object {
+                resource: GroupResource::parse(resource),
+                name,
+            },
             None => Entry::Other,
         },
         ["resources", resource, version, "namespaces", namespace, file] => {
@@ -121,17 +130,40 @@ mod tests {
         let name = ObjectName::new("shop", "web.v1");
         let path = object_path(&deployments, &name);
         assert_eq!(path, "resources/deployments.apps/namespaces/shop/web.v1.json");
-        assert_eq!(parse(&path), Ok(Entry::Object { resource: deployments.clone(), name: name.clone() }));
+        assert_eq!(
+            parse(&path),
+            Ok(Entry::Object {
+                resource: deployments.clone(),
+                name: name.clone()
+            })
+        );
         let path = preferred_path(&deployments, "v1", &name);
-        assert_eq!(path, "resources/deployments.apps/v1-preferredversion/namespaces/shop/web.v1.json");
-        let entry = Entry::Versioned { resource: deployments, version: "v1".into(), preferred: true, name };
+        assert_eq!(
+            path,
+            "resources/deployments.apps/v1-preferredversion/namespaces/shop/web.v1.json"
+        );
+        let entry = Entry::Versioned {
+            resource: deployments,
+            version: "v1".into(),
+            preferred: true,
+            name,
+        };
         assert_eq!(parse(&path), Ok(entry));
         let roles = GroupResource::parse("clusterroles.rbac.authorization.k8s.io");
         let name = ObjectName::new("", "system:node");
-        assert_eq!(parse(&object_path(&roles, &name)), Ok(Entry::Object { resource: roles.clone(), name }));
+        assert_eq!(
+            parse(&object_path(&roles, &name)),
+            Ok(Entry::Object {
+                resource: roles.clone(),
+                name
+            })
+        );
         for name in ["DOMAIN\\user", "...", "two\nlines", "a b", "x.json"] {
             let name = ObjectName::new("shop", name);
-            let entry = Entry::Object { resource: roles.clone(), name: name.clone() };
+            let entry = Entry::Object {
+                resource: roles.clone(),
+                name: name.clone(),
+            };
             assert_eq!(parse(&object_path(&roles, &name)), Ok(entry));
         }
     }
@@ -140,14 +172,27 @@ mod tests {
     fn a_namespace_may_be_called_namespaces_or_cluster() {
         for namespace in ["namespaces", "cluster", "v1-preferredversion"] {
             let name = ObjectName::new(namespace, "a");
-            let entry = Entry::Object { resource: GroupResource::parse("pods"), name: name.clone() };
-            assert_eq!(parse(&object_path(&GroupResource::parse("pods"), &name)), Ok(entry));
+            let entry = Entry::Object {
+                resource: GroupResource::parse("pods"),
+                name: name.clone(),
+            };
+            assert_eq!(
+                parse(&object_path(&GroupResource::parse("pods"), &name)),
+                Ok(entry)
+            );
         }
     }
 
     #[test]
     fn what_leaves_the_folder_is_refused() {
-        for path in ["../etc/passwd", "resources/../../x", "/etc/passwd", "resources//pods", "a/./b", "a\0b"] {
+        for path in [
+            "../etc/passwd",
+            "resources/../../x",
+            "/etc/passwd",
+            "resources//pods",
+            "a/./b",
+            "a\0b",
+        ] {
             assert!(parse(path).is_err(), "{path}");
         }
         assert_eq!(parse("metadata/version"), Ok(Entry::Version));

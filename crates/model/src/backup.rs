@@ -29,58 +29,118 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct BackupSpec {
     /// Labels for backups that a schedule makes from this template.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub metadata: TemplateMetadata,
     /// Namespaces or globs; empty or `*`: all.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_namespaces: Vec<String>,
     /// Namespaces or globs to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_namespaces: Vec<String>,
     /// Old filter: kinds to include; empty or `*`: all.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_resources: Vec<String>,
     /// Old filter: kinds to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_resources: Vec<String>,
     /// Scoped filter: cluster-scoped kinds to include.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_cluster_scoped_resources: Vec<String>,
     /// Scoped filter: cluster-scoped kinds to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_cluster_scoped_resources: Vec<String>,
     /// Scoped filter: namespaced kinds to include.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_namespace_scoped_resources: Vec<String>,
     /// Scoped filter: namespaced kinds to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_namespace_scoped_resources: Vec<String>,
     /// Only objects that match; excludes `orLabelSelectors`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<LabelSelector>,
     /// Only objects that match any of these.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub or_label_selectors: Vec<LabelSelector>,
     /// Whether volumes are snapshotted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_volumes: Option<bool>,
     /// How long the backup is kept; zero: the server's default.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub ttl: GoDuration,
     /// The label that groups claims for one group snapshot.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub volume_group_snapshot_label_key: String,
     /// Old filter: cluster-scoped kinds: all, none, or only what included items refer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_cluster_resources: Option<bool>,
     /// Commands in pods.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub hooks: BackupHooks,
     /// The storage location's name; empty: the default one.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub storage_location: String,
     /// Snapshot locations, one per provider.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub volume_snapshot_locations: Vec<String>,
     /// Old name of `defaultVolumesToFsBackup`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,13 +149,25 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_volumes_to_fs_backup: Option<bool>,
     /// Kind → comma-separated `namespace/name` to back up first, in order.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub ordered_resources: BTreeMap<String, String>,
     /// How long to wait for a CSI snapshot handle.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub csi_snapshot_timeout: GoDuration,
     /// How long asynchronous item operations may take.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub item_operation_timeout: GoDuration,
     /// A ConfigMap with volume policies and include/exclude policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +176,11 @@ pub struct BackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_move_data: Option<bool>,
     /// Which data mover; empty: the built-in one.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub datamover: String,
     /// Settings of the uploader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +192,11 @@ pub struct BackupSpec {
 #[serde(rename_all = "camelCase")]
 pub struct TemplateMetadata {
     /// Labels for the backup.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -182,7 +262,10 @@ impl BackupPhase {
     /// Whether nothing more will happen to the backup by itself.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed)
+        matches!(
+            self,
+            Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed
+        )
     }
 
     /// Whether a backup in this phase is in the bucket and can be restored.
@@ -206,13 +289,21 @@ pub struct BackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Time>,
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: BackupPhase,
     /// Its place in the queue, from 1; 0: not queued.
     #[serde(default, skip_serializing_if = "is_default")]
     pub queue_position: i64,
     /// What is wrong with the spec.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub validation_errors: Vec<String>,
     /// When work on it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]

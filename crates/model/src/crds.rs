@@ -78,7 +78,9 @@ fn lenient(schema: &mut Value) {
 /// References and label selectors are replaced as a whole by server-side apply, and a secret's name
 /// may be left out, as in the definitions of Kubernetes' own types.
 fn one_value(map: &mut serde_json::Map<String, Value>) {
-    let Some(properties) = map.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = map.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     let has = |names: &[&str]| names.iter().all(|name| properties.contains_key(*name));
     let secret = has(&["key", "name", "optional"]);
     let reference = has(&["apiGroup", "kind", "name"]) || has(&["apiVersion", "fieldPath", "kind", "uid"]);
@@ -99,10 +101,18 @@ mod tests {
         let crds = all().unwrap();
         assert_eq!(crds.len(), 13);
         for crd in &crds {
-            assert!(crd.spec.versions.iter().all(|version| version.subresources.is_none()));
+            assert!(
+                crd.spec
+                    .versions
+                    .iter()
+                    .all(|version| version.subresources.is_none())
+            );
             assert!(crd.spec.versions.iter().all(|version| version.schema.is_some()));
         }
-        let names: Vec<_> = crds.iter().filter_map(|crd| crd.metadata.name.as_deref()).collect();
+        let names: Vec<_> = crds
+            .iter()
+            .filter_map(|crd| crd.metadata.name.as_deref())
+            .collect();
         assert!(names.contains(&"backuprepositories.velero.io"), "{names:?}");
     }
 }

@@ -77,7 +77,11 @@ pub struct DataUploadSpec {
     /// The claim's namespace.
     pub source_namespace: String,
     /// Settings of the data mover.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub data_mover_config: BTreeMap<String, String>,
     /// Set to stop it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -107,7 +111,11 @@ pub struct CsiSnapshotSpec {
 #[serde(rename_all = "camelCase")]
 pub struct DataUploadStatus {
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: DataPathPhase,
     /// The folder that was read.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -116,7 +124,11 @@ pub struct DataUploadStatus {
     #[serde(default, rename = "snapshotID", skip_serializing_if = "is_default")]
     pub snapshot_id: String,
     /// What the mover reports of itself.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub data_mover_result: BTreeMap<String, String>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -181,7 +193,11 @@ pub struct DataDownloadSpec {
     /// The claim's namespace at backup time.
     pub source_namespace: String,
     /// Settings of the data mover.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub data_mover_config: BTreeMap<String, String>,
     /// Set to stop it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -212,7 +228,11 @@ pub struct TargetVolume {
 #[serde(rename_all = "camelCase")]
 pub struct DataDownloadStatus {
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: DataPathPhase,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -43,9 +43,17 @@ pub enum DeleteBackupRequestPhase {
 #[serde(rename_all = "camelCase")]
 pub struct DeleteBackupRequestStatus {
     /// Where it is.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: DeleteBackupRequestPhase,
     /// What went wrong; empty: nothing.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub errors: Vec<String>,
 }

@@ -36,7 +36,10 @@ pub struct DownloadTarget {
 
 /// Which file of a backup or restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are Velero's and say it; layout.rs maps them to keys")]
+#[allow(
+    missing_docs,
+    reason = "the names are Velero's and say it; layout.rs maps them to keys"
+)]
 pub enum DownloadTargetKind {
     BackupLog,
     BackupContents,
@@ -86,7 +89,11 @@ pub enum DownloadRequestPhase {
 #[serde(rename_all = "camelCase")]
 pub struct DownloadRequestStatus {
     /// Whether the URL is there.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: DownloadRequestPhase,
     /// Where to GET the file; carries its own authorisation, so it is a secret until it expires.
     #[serde(default, rename = "downloadURL", skip_serializing_if = "is_default")]

@@ -49,7 +49,9 @@ impl FromStr for GoDuration {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         nanoseconds(text)
             .map(|nanos| Self(Duration::from_nanos(nanos)))
-            .ok_or_else(|| ParseDurationError { text: text.to_owned() })
+            .ok_or_else(|| ParseDurationError {
+                text: text.to_owned(),
+            })
     }
 }
 
@@ -70,8 +72,11 @@ fn nanoseconds(text: &str) -> Option<u64> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let (name, after) =
-            after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        let (name, after) = after.split_at(
+            after
+                .find(|c: char| c.is_ascii_digit() || c == '.')
+                .unwrap_or(after.len()),
+        );
         let unit: u64 = match name {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,
@@ -82,7 +87,9 @@ fn nanoseconds(text: &str) -> Option<u64> {
             _ => return None,
         };
         let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        sum = sum.checked_add(whole.checked_mul(unit)?)?.checked_add(part_of(unit, fraction)?)?;
+        sum = sum
+            .checked_add(whole.checked_mul(unit)?)?
+            .checked_add(part_of(unit, fraction)?)?;
         if after.is_empty() {
             return i64::try_from(sum).is_ok().then_some(sum);
         }
@@ -140,7 +147,9 @@ impl Serialize for GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -188,7 +197,19 @@ mod tests {
 
     #[test]
     fn refuses_what_go_refuses() {
-        for text in ["", "1", "h", "1x", "1h2", "-1h", "1..2s", "∞h", ".s", "9223372036854775808ns", "2562048h"] {
+        for text in [
+            "",
+            "1",
+            "h",
+            "1x",
+            "1h2",
+            "-1h",
+            "1..2s",
+            "∞h",
+            ".s",
+            "9223372036854775808ns",
+            "2562048h",
+        ] {
             let error = text.parse::<GoDuration>().unwrap_err();
             assert!(error.to_string().contains("is not a duration"), "{text}");
         }

@@ -24,7 +24,11 @@ pub enum HookErrorMode {
 #[serde(rename_all = "camelCase")]
 pub struct BackupHooks {
     /// Hook sets, each with its own selection of pods.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resources: Vec<BackupResourceHookSpec>,
 }
 
@@ -35,25 +39,49 @@ pub struct BackupResourceHookSpec {
     /// A name for logs.
     pub name: String,
     /// Empty: all namespaces.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_namespaces: Vec<String>,
     /// Namespaces that the set does not apply to.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_namespaces: Vec<String>,
     /// Empty: all kinds (only pods can run hooks).
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_resources: Vec<String>,
     /// Kinds that the set does not apply to.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_resources: Vec<String>,
     /// Only pods that match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<LabelSelector>,
     /// Run before the pod is backed up.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub pre: Vec<BackupResourceHook>,
     /// Run after the pod and its volumes are backed up.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub post: Vec<BackupResourceHook>,
 }
 
@@ -88,7 +116,11 @@ pub struct ExecHook {
 #[serde(rename_all = "camelCase")]
 pub struct RestoreHooks {
     /// Hook sets, each with its own selection of pods.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub resources: Vec<RestoreResourceHookSpec>,
 }
 
@@ -99,22 +131,42 @@ pub struct RestoreResourceHookSpec {
     /// A name for logs.
     pub name: String,
     /// Empty: all namespaces.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_namespaces: Vec<String>,
     /// Namespaces that the set does not apply to.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_namespaces: Vec<String>,
     /// Empty: all kinds (only pods can run hooks).
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_resources: Vec<String>,
     /// Kinds that the set does not apply to.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_resources: Vec<String>,
     /// Only pods that match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<LabelSelector>,
     /// The hooks, in order.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub post_hooks: Vec<RestoreResourceHook>,
 }
 
@@ -159,7 +211,11 @@ pub struct ExecRestoreHook {
 #[serde(rename_all = "camelCase")]
 pub struct InitRestoreHook {
     /// Container objects, kept as they are.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(schema_with = "raw_objects")]
     pub init_containers: Vec<Value>,
     /// How long they may take.

@@ -34,7 +34,11 @@ pub struct BackupStorageLocationSpec {
     /// `aws`, `azure`, `gcp`, `alibabacloud` or `filesystem`, with or without `velero.io/`.
     pub provider: String,
     /// Settings of the provider, as Velero's plugins name them.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub config: BTreeMap<String, String>,
     /// The secret and key that hold the credentials file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +66,11 @@ pub struct ObjectStorageLocation {
     /// The bucket; no slashes.
     pub bucket: String,
     /// In front of every key, without a slash at either end.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub prefix: String,
     /// A PEM bundle to trust, base64 on the wire.
     #[serde(default, rename = "caCert", skip_serializing_if = "Option::is_none")]
@@ -111,7 +119,11 @@ pub struct BackupStorageLocationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_validation_time: Option<Time>,
     /// Why it is unavailable.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub message: String,
     /// Not used since Velero 1.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +151,11 @@ pub struct VolumeSnapshotLocationSpec {
     /// The snapshot provider.
     pub provider: String,
     /// Settings of the provider.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub config: BTreeMap<String, String>,
     /// The secret and key that hold the credentials file.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -49,10 +49,18 @@ pub struct PodVolumeBackupSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     pub uploader_type: String,
     /// Tags of the snapshot.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub tags: BTreeMap<String, String>,
     /// Settings of the uploader.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub uploader_settings: BTreeMap<String, String>,
     /// Set to stop it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -64,7 +72,11 @@ pub struct PodVolumeBackupSpec {
 #[serde(rename_all = "camelCase")]
 pub struct PodVolumeBackupStatus {
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: DataPathPhase,
     /// The folder that was read.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -131,7 +143,11 @@ pub struct PodVolumeRestoreSpec {
     /// The namespace at backup time.
     pub source_namespace: String,
     /// Settings of the uploader.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub uploader_settings: BTreeMap<String, String>,
     /// Set to stop it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -146,7 +162,11 @@ pub struct PodVolumeRestoreSpec {
 #[serde(rename_all = "camelCase")]
 pub struct PodVolumeRestoreStatus {
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: DataPathPhase,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "is_default")]

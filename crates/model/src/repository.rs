@@ -43,7 +43,11 @@ pub struct BackupRepositorySpec {
     /// How often it is maintained.
     pub maintenance_frequency: GoDuration,
     /// Settings of the repository.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub repository_config: BTreeMap<String, String>,
 }
 
@@ -64,7 +68,11 @@ pub enum BackupRepositoryPhase {
 #[serde(rename_all = "camelCase")]
 pub struct BackupRepositoryStatus {
     /// Whether it can be used.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: BackupRepositoryPhase,
     /// Why it cannot be used.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -73,7 +81,11 @@ pub struct BackupRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_maintenance_time: Option<Time>,
     /// The last runs, three at most.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub recent_maintenance: Vec<MaintenanceRun>,
 }
 

@@ -17,7 +17,10 @@ impl GroupResource {
     /// From its two parts.
     #[must_use]
     pub fn new(resource: impl Into<String>, group: impl Into<String>) -> Self {
-        Self { resource: resource.into(), group: group.into() }
+        Self {
+            resource: resource.into(),
+            group: group.into(),
+        }
     }
 
     /// Reads `resource[.group]`: everything after the first dot is the group.
@@ -39,7 +42,11 @@ impl GroupResource {
 impl fmt::Display for GroupResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.resource)?;
-        if self.group.is_empty() { Ok(()) } else { write!(f, ".{}", self.group) }
+        if self.group.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ".{}", self.group)
+        }
     }
 }
 
@@ -58,7 +65,11 @@ impl GroupVersionKind {
     /// `v1` or `apps/v1`.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -100,7 +111,9 @@ impl ApiResource {
     /// Whether the server lets one do all of these.
     #[must_use]
     pub fn can(&self, verbs: &[&str]) -> bool {
-        verbs.iter().all(|verb| self.verbs.iter().any(|have| have == verb))
+        verbs
+            .iter()
+            .all(|verb| self.verbs.iter().any(|have| have == verb))
     }
 }
 
@@ -117,7 +130,10 @@ impl ObjectName {
     /// From its two parts.
     #[must_use]
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 

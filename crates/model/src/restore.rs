@@ -30,31 +30,63 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct RestoreSpec {
     /// The backup to restore from.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub backup_name: String,
     /// The schedule whose latest successful backup to restore from.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub schedule_name: String,
     /// Namespaces as in the backup; empty or `*`: all.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_namespaces: Vec<String>,
     /// Namespaces to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_namespaces: Vec<String>,
     /// Kinds to include; empty or `*`: all.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_resources: Vec<String>,
     /// Kinds to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_resources: Vec<String>,
     /// Namespace in the backup → namespace in the cluster.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub namespace_mapping: BTreeMap<String, String>,
     /// Only objects that match; excludes `orLabelSelectors`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<LabelSelector>,
     /// Only objects that match any of these.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub or_label_selectors: Vec<LabelSelector>,
     /// Whether volumes are restored from snapshots.
     #[serde(default, rename = "restorePVs", skip_serializing_if = "Option::is_none")]
@@ -69,14 +101,26 @@ pub struct RestoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_cluster_resources: Option<bool>,
     /// Commands and init containers in restored pods.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub hooks: RestoreHooks,
     /// `none` (or empty): leave what exists; `update`: patch it.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     #[schemars(extend("nullable" = true))]
     pub existing_resource_policy: String,
     /// How long asynchronous item operations may take.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub item_operation_timeout: GoDuration,
     /// A ConfigMap with rules that change objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,10 +138,18 @@ pub struct RestoreSpec {
 #[serde(rename_all = "camelCase")]
 pub struct RestoreStatusSpec {
     /// Kinds to include; `*`: all.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub included_resources: Vec<String>,
     /// Kinds to leave out.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub excluded_resources: Vec<String>,
 }
 
@@ -147,7 +199,10 @@ impl RestorePhase {
     /// Whether nothing more will happen to the restore by itself.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed)
+        matches!(
+            self,
+            Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed
+        )
     }
 }
 
@@ -156,10 +211,18 @@ impl RestorePhase {
 #[serde(rename_all = "camelCase")]
 pub struct RestoreStatus {
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: RestorePhase,
     /// What is wrong with the spec.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub validation_errors: Vec<String>,
     /// Warnings in its results.
     #[serde(default, skip_serializing_if = "is_default")]

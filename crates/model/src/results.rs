@@ -21,13 +21,25 @@ pub struct Results {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultSet {
     /// The server itself.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub velero: Vec<String>,
     /// Cluster-scoped objects.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub cluster: Vec<String>,
     /// Objects by namespace.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub namespaces: BTreeMap<String, Vec<String>>,
 }
 
@@ -37,7 +49,10 @@ impl ResultSet {
         if namespace.is_empty() {
             self.cluster.push(message.into());
         } else {
-            self.namespaces.entry(namespace.to_owned()).or_default().push(message.into());
+            self.namespaces
+                .entry(namespace.to_owned())
+                .or_default()
+                .push(message.into());
         }
     }
 

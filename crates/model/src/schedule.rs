@@ -61,7 +61,11 @@ pub enum SchedulePhase {
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStatus {
     /// Whether it is in force.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: SchedulePhase,
     /// When it last made a backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +74,10 @@ pub struct ScheduleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_skipped: Option<Time>,
     /// What is wrong with the spec.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub validation_errors: Vec<String>,
 }

@@ -37,7 +37,11 @@ pub enum ServerStatusRequestPhase {
 #[serde(rename_all = "camelCase")]
 pub struct ServerStatusRequestStatus {
     /// Whether the answer is there.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "is_default"
+    )]
     pub phase: ServerStatusRequestPhase,
     /// When it was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +50,11 @@ pub struct ServerStatusRequestStatus {
     #[serde(default, skip_serializing_if = "is_default")]
     pub server_version: String,
     /// What the server can do, one entry per provider or action.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub plugins: Vec<PluginInfo>,
 }
 

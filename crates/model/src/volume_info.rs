@@ -61,6 +61,10 @@ pub struct PvInfo {
     #[serde(default, skip_serializing_if = "is_default")]
     pub reclaim_policy: String,
     /// Its labels.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
 }
