@@ -62,7 +62,7 @@ type State = BTreeMap<String, (Target, Value)>;
 fn awkward_objects_come_back_as_they_were() -> Result<()> {
     let scene = Scene::new("awkward")?;
     let bucket = scene.id.clone();
-    scene.test.create_bucket(&bucket)?;
+    create_locked_bucket(&scene, &bucket)?;
     let (disk, minio) = (scene.disk()?, scene.bucket(&bucket, "some/prefix")?);
     let names = Names {
         main: scene.id.clone(),
@@ -96,10 +96,34 @@ fn awkward_objects_come_back_as_they_were() -> Result<()> {
         settle().await;
         let before = state(&scene, &targets).await?;
         for (location, name) in [(&disk, "on-disk"), (&minio, "in-minio")] {
-            round_trip(&scene, location, name, &spaces, &before).await?;
+            Box::pin(round_trip(&scene, location, name, &spaces, &before)).await?;
         }
         scene.delete(&targets).await
     })?;
+    written_once(&scene, &bucket)
+}
+
+/// A bucket in which nothing can be changed for a day.
+fn create_locked_bucket(scene: &Scene, bucket: &str) -> Result<()> {
+    let minio = scene.test.minio()?;
+    minio.create_bucket(bucket, true)?;
+    let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+        <Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+    let answer = minio.request("PUT", &format!("/{bucket}"), "object-lock=", &[], rule.as_bytes())?;
+    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
+    Ok(())
+}
+
+/// No object of the two backups has a second version or was deleted.
+fn written_once(scene: &Scene, bucket: &str) -> Result<()> {
+    let query = "prefix=some%2Fprefix%2Fbackups%2F&versions=";
+    let answer = scene
+        .test
+        .minio()?
+        .request("GET", &format!("/{bucket}"), query, &[], b"")?;
+    let text = String::from_utf8(answer.body)?;
+    let count = |part: &str| text.matches(part).count();
+    ensure!(count("<Version>") == 20 && count("<DeleteMarker>") == 0, "{text}");
     Ok(())
 }
 
@@ -122,7 +146,7 @@ async fn round_trip(
     let cluster_scoped = BackupSpec {
         include_cluster_resources: Some(true),
         label_selector: Some(selector),
-        ..of_namespaces(&[&spaces[0]])
+        ..of_namespaces(&[spaces[0]])
     };
     let report = scene.backup(location, &outside, cluster_scoped).await?;
     nothing_to_report(&report.results)?;

@@ -31,7 +31,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().unwrap()
+    let runtime = builder.worker_threads(2).enable_all().build();
+    runtime.expect("threads can be started")
 });
 
 /// Runs what is asynchronous to its end.

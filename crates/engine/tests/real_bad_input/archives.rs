@@ -1,6 +1,8 @@
 //! Tarballs that no backup wrote: each is refused with words that name the file and the problem, and
 //! nothing is created.
 
+use std::io::Read;
+
 use anyhow::{Result, ensure};
 use refloat_engine::{EngineError, Location};
 use refloat_model::{
@@ -78,120 +80,114 @@ fn config_map(namespace: &str, name: &str, text: &str) -> String {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"text": text}}).to_string()
 }
 
+fn one(name: &'static str, packed: Vec<u8>, reason: &'static str, words: &'static str) -> Bad {
+    Bad {
+        name,
+        packed,
+        reason,
+        words,
+    }
+}
+
 fn bad_archives(namespace: &str) -> Result<Vec<Bad>> {
-    let one = map_path(namespace, "one");
+    let first = map_path(namespace, "one");
     let with = |path: &str, kind: EntryType, data: &[u8]| {
         archive(namespace, "1.1.0\n", |tar| entry(tar, path, kind, data))
     };
-    let good = with("metadata/other", EntryType::Regular, b"x")?;
-    let mut flipped = good.clone();
-    let middle = flipped.len() / 2;
-    flipped[middle] ^= 0xff;
-    let mut unended = gzip(&[])?;
-    unended.splice(0..0, good[..good.len() - 9].iter().copied());
     let huge = vec![b' '; 40 << 20];
     let mut bad = vec![
-        Bad {
-            name: "parent",
-            packed: with("resources/../../../etc/cron.d/x", EntryType::Regular, b"x")?,
-            reason: "HostileArchive",
-            words: "would leave",
-        },
-        Bad {
-            name: "absolute",
-            packed: with("/etc/cron.d/x", EntryType::Regular, b"x")?,
-            reason: "HostileArchive",
-            words: "/etc/cron.d/x",
-        },
-        Bad {
-            name: "symlink",
-            packed: with(&map_path(namespace, "link"), EntryType::Symlink, b"")?,
-            reason: "DamagedFile",
-            words: "link",
-        },
-        Bad {
-            name: "hardlink",
-            packed: with(&map_path(namespace, "link"), EntryType::Link, b"")?,
-            reason: "DamagedFile",
-            words: "link",
-        },
-        Bad {
-            name: "device",
-            packed: with("resources/dev", EntryType::Char, b"")?,
-            reason: "DamagedFile",
-            words: "device",
-        },
-        Bad {
-            name: "twice",
-            packed: with(
-                &one,
+        one(
+            "parent",
+            with("resources/../../../etc/cron.d/x", EntryType::Regular, b"x")?,
+            "HostileArchive",
+            "would leave",
+        ),
+        one(
+            "absolute",
+            with("/etc/cron.d/x", EntryType::Regular, b"x")?,
+            "HostileArchive",
+            "/etc/cron.d/x",
+        ),
+        one(
+            "symlink",
+            with(&map_path(namespace, "link"), EntryType::Symlink, b"")?,
+            "DamagedFile",
+            "link",
+        ),
+        one(
+            "hardlink",
+            with(&map_path(namespace, "link"), EntryType::Link, b"")?,
+            "DamagedFile",
+            "link",
+        ),
+        one(
+            "device",
+            with("resources/dev", EntryType::Char, b"")?,
+            "DamagedFile",
+            "device",
+        ),
+        one(
+            "twice",
+            with(
+                &first,
                 EntryType::Regular,
                 config_map(namespace, "one", "other").as_bytes(),
             )?,
-            reason: "DamagedFile",
-            words: "twice",
-        },
-        Bad {
-            name: "bomb",
-            packed: with(&map_path(namespace, "big"), EntryType::Regular, &huge)?,
-            reason: "DamagedFile",
-            words: "longer than any object",
-        },
-        Bad {
-            name: "bomb-aside",
-            packed: with("metadata/big", EntryType::Regular, &huge)?,
-            reason: "DamagedFile",
-            words: "longer than any object",
-        },
-        Bad {
-            name: "bomb-in-a-name",
-            packed: with("long", EntryType::GNULongName, &huge)?,
-            reason: "DamagedFile",
-            words: "headers",
-        },
-        Bad {
-            name: "new-format",
-            packed: archive(namespace, "2.0.0\n", |_| Ok(()))?,
-            reason: "UnknownFormat",
-            words: "\"2.0.0\"",
-        },
-        Bad {
-            name: "no-gzip",
-            packed: b"hello".to_vec(),
-            reason: "DamagedFile",
-            words: "cut or damaged",
-        },
-        Bad {
-            name: "nothing",
-            packed: Vec::new(),
-            reason: "DamagedFile",
-            words: "cut or damaged",
-        },
-        Bad {
-            name: "flipped",
-            packed: flipped,
-            reason: "DamagedFile",
-            words: "",
-        },
+            "DamagedFile",
+            "twice",
+        ),
+        one(
+            "bomb",
+            with(&map_path(namespace, "big"), EntryType::Regular, &huge)?,
+            "DamagedFile",
+            "longer than any object",
+        ),
+        one(
+            "bomb-aside",
+            with("metadata/big", EntryType::Regular, &huge)?,
+            "DamagedFile",
+            "longer than any object",
+        ),
+        one(
+            "bomb-in-a-name",
+            with("long", EntryType::GNULongName, &huge)?,
+            "DamagedFile",
+            "headers",
+        ),
+        one(
+            "new-format",
+            archive(namespace, "2.0.0\n", |_| Ok(()))?,
+            "UnknownFormat",
+            "\"2.0.0\"",
+        ),
+        one("no-gzip", b"hello".to_vec(), "DamagedFile", "cut or damaged"),
+        one("nothing", Vec::new(), "DamagedFile", "cut or damaged"),
     ];
-    for (index, name) in ["cut-1", "cut-2", "cut-3", "cut-4", "cut-5"]
+    bad.extend(damaged(namespace)?);
+    Ok(bad)
+}
+
+/// A good archive that was cut, or in which a byte has changed.
+fn damaged(namespace: &str) -> Result<Vec<Bad>> {
+    let good = archive(namespace, "1.1.0\n", |_| Ok(()))?;
+    let mut bad = Vec::new();
+    let mut cut = |name: &'static str, packed: Vec<u8>| {
+        bad.push(one(name, packed, "DamagedFile", "cut or damaged"));
+    };
+    for (part, name) in ["cut-1", "cut-2", "cut-3", "cut-4", "cut-5"]
         .into_iter()
         .enumerate()
     {
-        let packed = good[..good.len() * (index + 1) / 6].to_vec();
-        bad.push(Bad {
-            name,
-            packed,
-            reason: "DamagedFile",
-            words: "cut or damaged",
-        });
+        cut(name, good[..good.len() * (part + 1) / 6].to_vec());
     }
-    bad.push(Bad {
-        name: "cut-at-the-end",
-        packed: good[..good.len() - 4].to_vec(),
-        reason: "DamagedFile",
-        words: "cut or damaged",
-    });
+    cut("cut-at-the-end", good[..good.len() - 4].to_vec());
+    // Whole gzip, but the tar file has no end.
+    let mut unpacked = Vec::new();
+    flate2::read::MultiGzDecoder::new(&good[..]).read_to_end(&mut unpacked)?;
+    cut("no-end", gzip(&unpacked[..unpacked.len() - 1024])?);
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 0xff;
+    bad.push(one("flipped", flipped, "DamagedFile", ""));
     Ok(bad)
 }
 

@@ -112,6 +112,7 @@ fn config_map(namespace: &str, name: &str, rest: &Value) -> Value {
 }
 
 /// Objects of built-in kinds in namespaces.
+#[allow(clippy::too_many_lines, reason = "one literal list of objects")]
 pub(crate) fn built_in(names: &Names) -> Vec<Awkward> {
     let main = names.main.as_str();
     let map = |why: &'static str, name: &str, rest: &Value| awkward(why, &config_map(main, name, rest));
@@ -308,6 +309,7 @@ fn secrets(namespace: &str) -> Vec<Awkward> {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "one literal list of objects")]
 fn workloads(namespace: &str) -> Vec<Awkward> {
     let object = |why: &'static str, api: &str, kind: &str, name: &str, rest: &Value| {
         let mut object = config_map(namespace, name, rest);
@@ -443,6 +445,7 @@ fn workloads(namespace: &str) -> Vec<Awkward> {
 }
 
 /// Objects of the custom kinds in namespaces.
+#[allow(clippy::too_many_lines, reason = "one literal list of objects")]
 pub(crate) fn custom(names: &Names) -> Vec<Awkward> {
     let any = |why: &'static str, name: &str, rest: &str| raw(names, why, "Any", name, rest);
     let deep = format!("{}\"bottom\"{}", "{\"d\":[".repeat(45), "]}".repeat(45));
