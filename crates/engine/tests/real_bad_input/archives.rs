@@ -192,11 +192,7 @@ fn damaged(namespace: &str) -> Result<Vec<Bad>> {
 }
 
 /// A store that holds a backup of that name with this tarball.
-pub(crate) async fn store_with(
-    name: &str,
-    packed: &[u8],
-    annotations: serde_json::Value,
-) -> Result<Location> {
+async fn store_with(name: &str, packed: &[u8], annotations: serde_json::Value) -> Result<Location> {
     let location = Location::from_url("memory://test").await?;
     let backup = json!({
         "apiVersion": "velero.io/v1", "kind": "Backup",
