@@ -11,6 +11,7 @@ mod subject;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -86,17 +87,19 @@ impl Objects {
             (1..=self.objects).contains(&self.restore_objects),
             "--restore-objects must be at least 1 and at most --objects"
         );
-        let mut packages = vec!["xtask"];
-        packages.extend((!self.skip_refloat).then_some("refloat-cli"));
         say("building with optimisation (minutes when cold)");
-        let programs = program::build(Profile::Release, &packages)?;
-        let program = |name: &str| programs.get(name).cloned().unwrap_or_default();
+        let floors = program::build(Profile::Release, "xtask", "xtask")?;
+        let refloat = if self.skip_refloat {
+            PathBuf::new()
+        } else {
+            program::build(Profile::Release, "refloat-cli", "refloat")?
+        };
         let name = format!("bench-{}", std::process::id());
         // Also when this process is killed, or stopped from the keyboard.
         Cluster::down_when_this_process_ends(&name)?;
         let cluster = Cluster::up(&ClusterOptions::new(&name, 0)).context("starting a cluster")?;
         let sizes = Sizes::new(self.objects, self.restore_objects);
-        let field = Field::new(&cluster, sizes, program("xtask"), program("refloat"))?;
+        let field = Field::new(&cluster, sizes, floors, refloat)?;
         let results = self
             .measure(&field)
             .with_context(|| format!("measuring on the cluster `{name}`"));

@@ -43,7 +43,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         (Profile::Dev, "dev profile: quicker to build, slower to run")
     };
-    let refloat = step("build", &format!("Refloat ({words})"), || build(profile))?;
+    let refloat = step("build", &format!("Refloat ({words})"), || {
+        program::build(profile, "refloat-cli", "refloat")
+    })?;
     let parts = "the cluster's programs, from pinned Go modules (once; several minutes when cold)";
     step("build", parts, build_cluster_parts)?;
 
@@ -73,14 +75,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         testbed::cache_root().display()
     );
     say("", &format!("{text} for the next time."))
-}
-
-fn build(profile: Profile) -> Result<PathBuf> {
-    let programs = program::build(profile, &["refloat-cli"])?;
-    programs
-        .get("refloat")
-        .cloned()
-        .context("the package refloat-cli has no program `refloat`")
 }
 
 fn build_cluster_parts() -> Result<()> {

@@ -1,6 +1,5 @@
 //! The workspace's own programs, built for a command that runs them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -18,21 +17,18 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the packages and returns the paths of their programs by name. Errors and warnings of the compiler go
-/// to standard error.
-pub(crate) fn build(profile: Profile, packages: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+/// Builds a package on its own, with the features that it has when it is shipped, and returns the path of its
+/// program. Errors and warnings of the compiler go to standard error.
+pub(crate) fn build(profile: Profile, package: &str, program: &str) -> Result<PathBuf> {
     let mut command = cargo();
     command.args([
         "build",
         "--quiet",
         "--locked",
-        "--bins",
         "--message-format=json-render-diagnostics",
     ]);
+    command.args(["--package", package, "--bin", program]);
     command.args((profile == Profile::Release).then_some("--release"));
-    for package in packages {
-        command.args(["--package", package]);
-    }
     let output = command
         .current_dir(workspace())
         .stdin(Stdio::null())
@@ -41,18 +37,12 @@ pub(crate) fn build(profile: Profile, packages: &[&str]) -> Result<BTreeMap<Stri
         .context("starting `cargo build`")?;
     ensure!(
         output.status.success(),
-        "`cargo build --package {}` failed, see above",
-        packages.join(" --package ")
+        "`cargo build --package {package}` failed, see above"
     );
     let messages = output.stdout.split(|byte| *byte == b'\n');
     let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    Ok(messages.filter_map(|message| executable(&message)).collect())
-}
-
-fn executable(message: &Value) -> Option<(String, PathBuf)> {
-    let path = message["executable"].as_str()?;
-    Some((
-        message["target"]["name"].as_str()?.to_owned(),
-        PathBuf::from(path),
-    ))
+    let mut paths = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    paths
+        .next_back()
+        .with_context(|| format!("the package {package} has no program `{program}`"))
 }
