@@ -274,6 +274,17 @@ impl Field {
             .to_owned()
     }
 
+    /// Who holds the leader lease.
+    pub(crate) fn leader(&self) -> String {
+        let namespace = &self.scene.namespace;
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/refloat-server");
+        let lease = self.read(&path).unwrap_or_default();
+        lease["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
     /// Waits until the location can be used.
     pub(crate) fn wait_available(&self) {
         self.scene.until("the location is available", || {
@@ -320,6 +331,17 @@ impl Field {
         let targets = self.sources.clone().map(|source| format!("{source}-{restore}"));
         targets.iter().for_each(|name| self.scene.goes_too(name));
         targets
+    }
+
+    /// Waits until a backup or restore is being worked on, or is over.
+    #[track_caller]
+    pub(crate) fn wait_begun(&self, resource: &str, name: &str) {
+        self.scene.until("the work has begun", || {
+            !matches!(
+                &*self.phase(resource, name),
+                "" | "New" | "Queued" | "ReadyToStart"
+            )
+        });
     }
 
     /// Waits for the end of a backup or restore, which must be a good one.
