@@ -341,10 +341,17 @@ fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
     }
 }
 
+/// A lease that is soon believed to be given up, but not by a machine that has much else to do.
+const LEASE: [&str; 3] = [
+    "--lease-duration=8s",
+    "--lease-renew-deadline=6s",
+    "--lease-retry-period=400ms",
+];
+
 #[test]
 fn a_paused_leader_leaves_its_successors_backup_alone() {
     let field = Field::new("pause", &SIZE, false);
-    let mut first = field.serve("first");
+    let mut first = field.serve_with("first", &LEASE);
     field.wait_available();
     field.ask_backup("whole");
     field.wait_begun("backups", "whole");
@@ -355,7 +362,7 @@ fn a_paused_leader_leaves_its_successors_backup_alone() {
     let mut dice = Dice::new("pauses");
     // Each pause kills one leader and makes the next one: somewhere in the middle, and at the last files.
     for (round, part) in [(0, 2), (4, 0), (9, 0)] {
-        let second = field.serve(&format!("second-{round}"));
+        let second = field.serve_with(&format!("second-{round}"), &LEASE);
         std::thread::sleep(Duration::from_millis(500));
         let name = format!("p-{round}");
         field.ask_backup(&name);

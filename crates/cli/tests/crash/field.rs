@@ -233,6 +233,11 @@ impl Field {
 
     /// Starts a server. The same `identity` need not wait for a lease that a killed server held.
     pub(crate) fn serve(&self, identity: &str) -> Server {
+        self.serve_with(identity, &[])
+    }
+
+    /// Starts a server with further arguments.
+    pub(crate) fn serve_with(&self, identity: &str, arguments: &[&str]) -> Server {
         let log = File::options()
             .create(true)
             .append(true)
@@ -245,12 +250,9 @@ impl Field {
             "--download-address=127.0.0.1:0",
         ]);
         command.args(["--default-backup-storage-location=", "-n", &self.scene.namespace]);
-        command.args([
-            "--lease-duration=3s",
-            "--lease-renew-deadline=2s",
-            "--lease-retry-period=400ms",
-        ]);
-        command.arg(format!("--lease-identity={identity}"));
+        command
+            .arg(format!("--lease-identity={identity}"))
+            .args(arguments);
         Server(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
