@@ -16,8 +16,11 @@ use crate::{
     limiter::{Limiter, Outcome},
 };
 
-/// How long one request may take until its answer begins.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long to wait for an answer. The API server gives up after 60 s and says so: its own answer is to come
+/// first.
+const ANSWER_LIMIT: Duration = Duration::from_secs(75);
+/// How often a request is tried that ran into a time limit, each time for so long.
+const TRIES_AFTER_TIMEOUT: u32 = 3;
 /// The longest answer that is read whole.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -35,6 +38,8 @@ pub struct ConnectOptions {
     /// How often a single request is tried while trying again can help: 9 times take about half a
     /// minute, 4 times about a second.
     pub tries: u32,
+    /// How long one request may take until its answer begins, and again until it is whole.
+    pub answer_limit: Duration,
 }
 
 impl Default for ConnectOptions {
@@ -45,6 +50,7 @@ impl Default for ConnectOptions {
             user_agent: concat!("refloat/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_connections: 30,
             tries: 9,
+            answer_limit: ANSWER_LIMIT,
         }
     }
 }
@@ -55,6 +61,7 @@ pub struct Cluster {
     client: kube::Client,
     limiter: Arc<Limiter>,
     tries: u32,
+    answer_limit: Duration,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -98,6 +105,7 @@ impl Cluster {
             client,
             limiter: Arc::new(Limiter::new(options.max_connections)),
             tries: options.tries,
+            answer_limit: options.answer_limit,
         })
     }
 
@@ -112,9 +120,23 @@ impl Cluster {
         &self.limiter
     }
 
-    /// How often a request is tried.
-    pub(crate) fn tries(&self) -> u32 {
-        self.tries
+    /// How long to wait for an answer, or for more of it.
+    pub(crate) fn answer_limit(&self) -> Duration {
+        self.answer_limit
+    }
+
+    /// How often a request is tried that failed like this.
+    pub(crate) fn tries(&self, error: &ClusterError) -> u32 {
+        if error.is_timeout() {
+            self.tries.min(TRIES_AFTER_TIMEOUT)
+        } else {
+            self.tries
+        }
+    }
+
+    /// Whether an error is about the request alone: others are answered.
+    pub async fn answers_others(&self, error: &ClusterError) -> bool {
+        error.code().is_some() || (error.is_timeout() && self.server_version().await.is_ok())
     }
 
     /// The server's version: `gitVersion`, `major`, `minor`.
@@ -132,12 +154,12 @@ impl Cluster {
         action: &str,
         request: Request<Body>,
     ) -> Result<Response<Body>, ClusterError> {
-        let sent = tokio::time::timeout(ANSWER_LIMIT, self.client.send(request)).await;
+        let sent = tokio::time::timeout(self.answer_limit, self.client.send(request)).await;
         let response = match sent {
             Err(_) => {
                 return Err(ClusterError::Timeout {
                     action: action.to_owned(),
-                    limit: ANSWER_LIMIT,
+                    limit: self.answer_limit,
                 });
             }
             Ok(Err(error)) => return Err(from_kube(action, error)),
@@ -152,7 +174,8 @@ impl Cluster {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let body = read_whole(action, response).await.unwrap_or_default();
+        let body = tokio::time::timeout(self.answer_limit, read_whole(action, response)).await;
+        let body = body.unwrap_or_else(|_| Ok(Bytes::new())).unwrap_or_default();
         Err(api_error(action, status, retry_after, &body))
     }
 
@@ -172,6 +195,22 @@ impl Cluster {
     pub async fn get_bytes(&self, action: &str, path: &str) -> Result<Bytes, ClusterError> {
         self.exchange(action, &Method::GET, path, None, Bytes::new())
             .await
+    }
+
+    /// GETs a document once, without a conclusion about the API server's strain: another server behind it
+    /// may be the one that does not answer.
+    ///
+    /// # Errors
+    /// Whatever the try reports, or [`ClusterError::Decode`].
+    pub(crate) async fn get_json_once<T: DeserializeOwned>(
+        &self,
+        action: &str,
+        path: &str,
+    ) -> Result<T, ClusterError> {
+        let leave = self.limiter.enter().await;
+        let result = self.once(action, &Method::GET, path, None, Bytes::new()).await;
+        self.limiter.done(leave, Outcome::Answered);
+        serde_json::from_slice(&result?).map_err(|error| decode(action, error))
     }
 
     /// One request with its whole answer: limited, and tried again while that can help. A POST
@@ -202,7 +241,7 @@ impl Cluster {
             self.limiter.done(leave, outcome);
             match result {
                 Err(error) if error.is_retryable() => match pauses.next() {
-                    Some(pause) if pauses.given() < self.tries => tokio::time::sleep(pause).await,
+                    Some(pause) if pauses.given() < self.tries(&error) => tokio::time::sleep(pause).await,
                     _ => return Err(error),
                 },
                 other => return other,
@@ -229,11 +268,11 @@ impl Cluster {
             .body(Body::from(body))
             .map_err(|error| decode(action, error))?;
         let response = self.send(action, request).await?;
-        let reading = tokio::time::timeout(ANSWER_LIMIT, read_whole(action, response)).await;
+        let reading = tokio::time::timeout(self.answer_limit, read_whole(action, response)).await;
         reading.unwrap_or_else(|_| {
             Err(ClusterError::Timeout {
                 action: action.to_owned(),
-                limit: ANSWER_LIMIT,
+                limit: self.answer_limit,
             })
         })
     }

@@ -17,8 +17,31 @@ use crate::{Cluster, ClusterError};
 pub struct Discovery {
     /// In the server's order: core first, then the groups as the server lists them.
     pub resources: Vec<ApiResource>,
-    /// Groups whose server (an aggregated API) did not answer: their objects cannot be seen.
-    pub unavailable: Vec<String>,
+    /// What did not answer: its objects cannot be seen.
+    pub unavailable: Vec<Unavailable>,
+}
+
+/// A version of an API group that did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// The group.
+    pub group: String,
+    /// The version.
+    pub version: String,
+    /// Whether another server than the API server answers for it (an aggregated API, such as metrics).
+    pub aggregated: bool,
+}
+
+/// As much of an `APIService` as tells who answers for a group.
+#[derive(Deserialize)]
+struct ApiService {
+    spec: ApiServiceSpec,
+}
+
+#[derive(Deserialize)]
+struct ApiServiceSpec {
+    #[serde(default)]
+    service: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -81,9 +104,13 @@ impl Cluster {
             for (version, document) in versions {
                 match document {
                     Ok(document) => found.add(&group.name, &version, document, &mut seen),
-                    Err(error) => {
-                        tracing::warn!(group = group.name, %error, "an API group does not answer");
-                        found.unavailable.push(format!("{}/{version}", group.name));
+                    Err((error, aggregated)) => {
+                        tracing::warn!(group = group.name, version, %error, "an API group does not answer");
+                        found.unavailable.push(Unavailable {
+                            group: group.name.clone(),
+                            version,
+                            aggregated,
+                        });
                     }
                 }
             }
@@ -93,7 +120,7 @@ impl Cluster {
     }
 
     /// The documents of a group's versions, the preferred one first.
-    async fn group(&self, group: &Group) -> Vec<(String, Result<ResourceList, ClusterError>)> {
+    async fn group(&self, group: &Group) -> Vec<(String, Result<ResourceList, (ClusterError, bool)>)> {
         let mut versions = vec![group.preferred_version.clone()];
         versions.extend(
             group
@@ -103,13 +130,36 @@ impl Cluster {
                 .cloned(),
         );
         let asked = versions.into_iter().map(|version| async move {
-            let action = format!("list the kinds of {}", version.group_version);
-            let document = self
-                .get_json(&action, &format!("/apis/{}", version.group_version))
-                .await;
+            let document = self.kinds_of(&group.name, &version).await;
             (version.version, document)
         });
         futures::future::join_all(asked).await
+    }
+
+    /// A version's document; the error comes with whether the API is an aggregated one. Such a server that is away
+    /// is not waited for.
+    async fn kinds_of(&self, group: &str, version: &Version) -> Result<ResourceList, (ClusterError, bool)> {
+        let action = format!("list the kinds of {}", version.group_version);
+        let path = format!("/apis/{}", version.group_version);
+        match self.get_json_once(&action, &path).await {
+            Err(error) if error.code() == Some(503) && self.is_aggregated(group, &version.version).await => {
+                Err((error, true))
+            }
+            Err(error) if error.is_retryable() => {
+                let again = self.get_json(&action, &path).await;
+                again.map_err(|error| (error, false))
+            }
+            other => other.map_err(|error| (error, false)),
+        }
+    }
+
+    /// Whether another server answers for an API; where that cannot be found out, it counts as the API
+    /// server's own.
+    async fn is_aggregated(&self, group: &str, version: &str) -> bool {
+        let path = format!("/apis/apiregistration.k8s.io/v1/apiservices/{version}.{group}");
+        let action = format!("find out who serves {group}/{version}");
+        let service: Result<ApiService, _> = self.get_json(&action, &path).await;
+        service.is_ok_and(|service| service.spec.service.is_some())
     }
 
     /// Adds kinds whose definition is established but which discovery does not show yet.

@@ -96,6 +96,12 @@ impl ClusterError {
         self.code() == Some(410)
     }
 
+    /// It took longer than we, or the API server, waited.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::Api { code: 504, .. })
+    }
+
     /// The same call may work later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -19,8 +19,8 @@ use crate::{
     splitter::Splitter,
 };
 
-/// How long to wait for the next bytes of a page.
-const CHUNK_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+/// The longest time that a server may have us wait.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A list under way. Dropping it ends it.
 pub struct Listing<'a> {
@@ -155,11 +155,12 @@ impl Listing<'_> {
         {
             return Ok(Step::Object(object));
         }
-        let frame = tokio::time::timeout(CHUNK_LIMIT, page.body.frame()).await;
+        let limit = self.cluster.answer_limit();
+        let frame = tokio::time::timeout(limit, page.body.frame()).await;
         let frame = frame
             .map_err(|_| ClusterError::Timeout {
                 action: self.action.clone(),
-                limit: CHUNK_LIMIT,
+                limit,
             })?
             .transpose()
             .map_err(|error| ClusterError::Transport {
@@ -212,7 +213,7 @@ impl Listing<'_> {
         let expired = matches!(&error, ClusterError::Api { code: 410, .. });
         let pause = match self.pauses.next() {
             Some(pause)
-                if (expired || error.is_retryable()) && self.pauses.given() < self.cluster.tries() =>
+                if (expired || error.is_retryable()) && self.pauses.given() < self.cluster.tries(&error) =>
             {
                 pause
             }
@@ -237,7 +238,7 @@ impl Listing<'_> {
             ClusterError::Api {
                 retry_after: Some(asked),
                 ..
-            } => wait = pause.max(*asked),
+            } => wait = pause.max((*asked).min(LONGEST_WAIT)),
             _ => tracing::debug!(list = self.action, %error, "trying again"),
         }
         tokio::time::sleep(wait).await;

@@ -32,7 +32,8 @@ impl ArchiveWriter {
         archive
     }
 
-    /// Adds an object whose JSON is the concatenation of `parts`.
+    /// Adds an object whose JSON is the concatenation of `parts`. Its name is one that
+    /// [`archive::can_hold`].
     pub(crate) async fn object(
         &mut self,
         resource: &ApiResource,
@@ -59,7 +60,9 @@ impl ArchiveWriter {
         header.set_size(parts.iter().map(|part| part.len() as u64).sum());
         self.tar
             .append_data(&mut header, path, Parts { parts, at: 0 })
-            .expect("writing to memory does not fail, and names of objects are plain relative paths");
+            .expect(
+                "writing to memory does not fail, and names that an archive cannot hold do not come here",
+            );
     }
 
     /// Ends the tarball and makes it visible.

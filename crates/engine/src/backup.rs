@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_cluster::{Cluster, Discovery};
 use refloat_model::{Backup, BackupPhase, Results, layout};
-use refloat_plan::backup::{BackupPlan, plan_backup};
+use refloat_plan::backup::{BackupPlan, names_group, plan_backup};
 use tokio_util::sync::CancellationToken;
 
 use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog};
@@ -173,11 +173,17 @@ async fn write(job: BackupJob, name: &str) -> Result<BackupReport, EngineError> 
 async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError> {
     let failed = |source| EngineError::cluster("cannot find out what the cluster serves", source);
     let discovery = job.cluster.discover().await.map_err(failed)?;
-    for group in &discovery.unavailable {
-        log.error(
-            "",
-            &format!("API group {group} does not answer: its objects are not in this backup"),
+    for api in &discovery.unavailable {
+        let text = format!(
+            "API group {}/{} does not answer: its objects are not in this backup",
+            api.group, api.version
         );
+        // Aggregated APIs mostly have nothing to back up (metrics), and are often away.
+        if api.aggregated && !names_group(&job.backup.spec, &api.group) {
+            log.warn("", &text);
+        } else {
+            log.error("", &text);
+        }
     }
     let facts = collect::namespace_facts(&job.cluster, job.options.page_size).await?;
     let plan =

@@ -1,7 +1,7 @@
 //! Opening a storage location: from its custom resource with the secrets that it names, or from a
 //! URL without any cluster.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Secret, SecretKeySelector};
 use refloat_cluster::Cluster;
@@ -38,7 +38,7 @@ impl Location {
         let doing = format!("cannot open backup storage location {name:?}");
         let credential = match (&spec.credential, default_credential_file) {
             (Some(selector), _) => Some(secret_value(cluster, &namespace, selector, &doing).await?),
-            (None, Some(path)) => tokio::fs::read(path).await.ok(),
+            (None, Some(path)) => Some(credential_file(path, &doing).await?),
             (None, None) => None,
         };
         let storage = &spec.object_storage;
@@ -48,14 +48,13 @@ impl Location {
             (None, None) => None,
         };
         let read_only = spec.access_mode == Some(AccessMode::ReadOnly);
-        let mut config = spec.config.clone();
-        let customer_key = customer_key(cluster, &namespace, &mut config, &doing).await?;
+        let customer_key = customer_key(cluster, &namespace, &spec.config, &doing).await?;
         let config = LocationConfig {
             provider: spec.provider.clone(),
             bucket: storage.bucket.clone(),
             prefix: storage.prefix.clone(),
             ca_cert,
-            config,
+            config: spec.config.clone(),
             credential,
             customer_key,
             // A restore puts its log beside the backups even where backups may not be added; the
@@ -173,6 +172,14 @@ impl Location {
     }
 }
 
+/// The credentials file that the server was started with.
+async fn credential_file(path: &Path, doing: &str) -> Result<Vec<u8>, EngineError> {
+    tokio::fs::read(path).await.map_err(|error| EngineError::Plan {
+        doing: doing.to_owned(),
+        source: format!("the credentials file {} cannot be read: {error}", path.display()).into(),
+    })
+}
+
 /// The value of a secret's key.
 async fn secret_value(
     cluster: &Cluster,
@@ -216,10 +223,11 @@ async fn secret_value(
 async fn customer_key(
     cluster: &Cluster,
     namespace: &str,
-    config: &mut std::collections::BTreeMap<String, String>,
+    config: &BTreeMap<String, String>,
     doing: &str,
 ) -> Result<Option<Vec<u8>>, EngineError> {
-    let Some(reference) = config.remove("customerKeyEncryptionSecret") else {
+    // The setting stays: the provider goes by it, and takes the key beside it.
+    let Some(reference) = config.get("customerKeyEncryptionSecret") else {
         return Ok(None);
     };
     let Some((name, key)) = reference.split_once('/') else {

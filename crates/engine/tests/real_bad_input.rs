@@ -11,3 +11,5 @@ mod proxy;
 mod scene;
 #[path = "peers/tarball.rs"]
 mod tarball;
+#[path = "real_bad_input/trouble.rs"]
+mod trouble;

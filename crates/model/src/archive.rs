@@ -48,6 +48,15 @@ pub enum PathError {
     },
 }
 
+/// Whether an object of this name can be in a tarball that [`parse`] takes back. Kubernetes allows names
+/// that no archive can hold: a role may have a NUL in its name.
+#[must_use]
+pub fn can_hold(name: &ObjectName) -> bool {
+    let part = |part: &str| !part.contains(['/', '\0']);
+    let namespace: &str = &name.namespace;
+    part(namespace) && !matches!(namespace, "." | "..") && !name.name.is_empty() && part(&name.name)
+}
+
 /// Reads an entry's path.
 ///
 /// # Errors
@@ -166,6 +175,33 @@ mod tests {
             };
             assert_eq!(parse(&object_path(&roles, &name)), Ok(entry));
         }
+    }
+
+    #[test]
+    fn what_can_be_held_is_what_can_be_read_back() {
+        let roles = GroupResource::parse("roles.rbac.authorization.k8s.io");
+        for (namespace, name) in [
+            ("", "a"),
+            ("shop", "DOMAIN\\user"),
+            ("shop", ".."),
+            ("shop", "a\0b"),
+            ("shop", ""),
+            ("shop", "a/b"),
+            ("..", "a"),
+        ] {
+            let name = ObjectName::new(namespace, name);
+            let entry = Entry::Object {
+                resource: roles.clone(),
+                name: name.clone(),
+            };
+            let back = parse(&object_path(&roles, &name)) == Ok(entry);
+            assert!(!can_hold(&name) || back, "{name}");
+        }
+        assert!(
+            can_hold(&ObjectName::new("shop", "..")),
+            "`...json` is a plain name"
+        );
+        assert!(!can_hold(&ObjectName::new("shop", "a\0b")));
     }
 
     #[test]

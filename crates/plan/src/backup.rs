@@ -328,6 +328,19 @@ pub fn definition_of(resource: &GroupResource) -> Option<ObjectName> {
     custom.then(|| ObjectName::new("", resource.to_string()))
 }
 
+/// Whether a spec asks for a kind of that API group by its name.
+#[must_use]
+pub fn names_group(spec: &BackupSpec, group: &str) -> bool {
+    [
+        &spec.included_resources,
+        &spec.included_cluster_scoped_resources,
+        &spec.included_namespace_scoped_resources,
+    ]
+    .into_iter()
+    .flatten()
+    .any(|kind| kind.split_once('.').is_some_and(|(_, named)| named == group))
+}
+
 /// Whether a spec uses both kinds of filters.
 pub(crate) fn mixes_filters(spec: &BackupSpec) -> bool {
     kinds::uses_old_filters(spec) && kinds::uses_scoped_filters(spec)

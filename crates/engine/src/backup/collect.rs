@@ -16,7 +16,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use refloat_cluster::{Cluster, ClusterError, Discovery, listing::Listing as Pages};
 use refloat_model::{
-    GroupResource, ObjectName, layout::BackupFile, resource::ApiResource, volume_info::BackupVolumeInfo,
+    GroupResource, ObjectName, archive, layout::BackupFile, resource::ApiResource,
+    volume_info::BackupVolumeInfo,
 };
 use refloat_plan::{
     backup::{BackupPlan, ListScope, Listing, NamespaceFacts, Verdict},
@@ -279,7 +280,7 @@ async fn list_kind(shared: &Shared, index: usize, sender: &mpsc::Sender<Batch>) 
             )
             .await;
             if let Err(error) = result {
-                list_failed(shared, &kind.resource.group_resource, namespace, error)?;
+                list_failed(shared, &kind.resource.group_resource, namespace, error).await?;
             }
         }
     }
@@ -305,7 +306,7 @@ pub(super) async fn fetch(
     let json = match shared.cluster.get(&kind.resource, name).await {
         Ok(json) => json,
         Err(error) if error.is_not_found() => return Ok(false),
-        Err(error) if error.code().is_some() => {
+        Err(error) if shared.cluster.answers_others(&error).await => {
             let text = format!("{resource} {name} is left out: {}", chain(&error));
             shared.log.error(&name.namespace, &text);
             return Ok(false);
@@ -369,7 +370,7 @@ async fn drain(
 }
 
 /// What a list that failed means: for one kind, data; for the connection, the end.
-fn list_failed(
+async fn list_failed(
     shared: &Shared,
     kind: &GroupResource,
     namespace: Option<&str>,
@@ -384,15 +385,12 @@ fn list_failed(
             );
         }
         Some(405) => {}
-        Some(_) => shared
-            .log
-            .error(place, &format!("{kind} is not backed up: {}", chain(&error))),
-        None if matches!(error, ClusterError::Decode { .. }) => {
+        _ if matches!(error, ClusterError::Decode { .. }) || shared.cluster.answers_others(&error).await => {
             shared
                 .log
                 .error(place, &format!("{kind} is not backed up: {}", chain(&error)));
         }
-        None => return Err(EngineError::cluster("the backup ended early", error)),
+        _ => return Err(EngineError::cluster("the backup ended early", error)),
     }
     Ok(())
 }
@@ -433,6 +431,12 @@ impl<'a> Gatherer<'a> {
 
     /// Adds an object; `bare` if its kind is left out in its JSON.
     pub(super) async fn add(&mut self, name: ObjectName, bare: bool, json: Bytes) {
+        if !archive::can_hold(&name) {
+            let kind = &self.kind.resource.group_resource;
+            let text = format!("{kind} {name:?} is left out: no archive can hold an object of that name");
+            self.shared.log.error(&name.namespace, &text);
+            return;
+        }
         let (bare, json) = self.act(&name, bare, json);
         self.bytes += json.len() + self.kind.prefix.len();
         self.found += 1;

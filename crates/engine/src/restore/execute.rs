@@ -371,7 +371,7 @@ async fn create(
             Ok(Fate::Created)
         }
         Err(error) if exists(&error) => existing::settle(run, api, name, &item, &error).await,
-        Err(error) => failed(run, kind, name, error),
+        Err(error) => failed(run, kind, name, error).await,
     }
 }
 
@@ -384,13 +384,13 @@ fn exists(error: &ClusterError) -> bool {
 }
 
 /// What an object that could not be created means: data, unless the API server is gone.
-pub(super) fn failed(
+pub(super) async fn failed(
     run: &Run,
     kind: &GroupResource,
     name: &ObjectName,
     error: ClusterError,
 ) -> Result<Fate, EngineError> {
-    if error.code().is_none() && error.is_retryable() {
+    if error.is_retryable() && !run.cluster.answers_others(&error).await {
         return Err(EngineError::cluster("the restore ended early", error));
     }
     run.log.error(

@@ -33,7 +33,7 @@ pub(super) async fn settle(
             run.log.error(&name.namespace, &text);
             return Ok(Fate::Failed);
         }
-        Err(error) => return failed(run, kind, name, error),
+        Err(error) => return failed(run, kind, name, error).await,
     };
     let live: Value = match serde_json::from_slice(&live) {
         Ok(live) => live,
@@ -53,21 +53,21 @@ pub(super) async fn settle(
         Existing::Same { labels: None } => Ok(Fate::Skipped),
         Existing::Same { labels: Some(patch) } => match apply(run, api, name, &patch).await {
             Ok(()) => Ok(Fate::Skipped),
-            Err(error) => failed(run, kind, name, error),
+            Err(error) => failed(run, kind, name, error).await,
         },
         Existing::MergeServiceAccount(patch) => match apply(run, api, name, &patch).await {
             Ok(()) => Ok(Fate::Updated),
-            Err(error) => failed(run, kind, name, error),
+            Err(error) => failed(run, kind, name, error).await,
         },
         Existing::Patch { patch, labels } => match apply(run, api, name, &patch).await {
             Ok(()) => Ok(Fate::Updated),
-            Err(error) if error.code().is_none() => failed(run, kind, name, error),
+            Err(error) if error.code().is_none() => failed(run, kind, name, error).await,
             Err(error) => {
                 let text = format!("{kind}/{name} could not be updated: {}", error.server_message());
                 run.log.warn(&name.namespace, &text);
                 match apply(run, api, name, &labels).await {
                     Ok(()) => Ok(Fate::Updated),
-                    Err(error) => failed(run, kind, name, error),
+                    Err(error) => failed(run, kind, name, error).await,
                 }
             }
         },

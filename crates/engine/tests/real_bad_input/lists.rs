@@ -20,7 +20,7 @@ use refloat_model::{BackupPhase, BackupSpec, RestorePhase, RestoreSpec, layout::
 use serde_json::{Value, json};
 
 use crate::{
-    proxy::{Proxy, Watch},
+    proxy::{Instead, Proxy, Watch},
     scene::{Scene, backup_job, connect, nothing_to_report, of_namespaces, run},
     tarball,
 };
@@ -28,7 +28,7 @@ use crate::{
 /// So many that there are several pages of 7.
 const SEVERAL: usize = 30;
 
-async fn config_maps(scene: &Scene, namespace: &str, names: &[&str]) -> Result<()> {
+pub(crate) async fn config_maps(scene: &Scene, namespace: &str, names: &[&str]) -> Result<()> {
     for name in names {
         let metadata = json!({"name": name, "namespace": namespace, "labels": {"lists": scene.id}});
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
@@ -37,7 +37,7 @@ async fn config_maps(scene: &Scene, namespace: &str, names: &[&str]) -> Result<(
     Ok(())
 }
 
-fn only(kinds: &[&str], spec: BackupSpec) -> BackupSpec {
+pub(crate) fn only(kinds: &[&str], spec: BackupSpec) -> BackupSpec {
     BackupSpec {
         included_resources: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         ..spec
@@ -45,7 +45,7 @@ fn only(kinds: &[&str], spec: BackupSpec) -> BackupSpec {
 }
 
 /// The names of a kind's objects in a tarball, those that the cluster makes by itself left out.
-async fn stored(location: &Location, backup: &str, kind: &str) -> Result<BTreeSet<String>> {
+pub(crate) async fn stored(location: &Location, backup: &str, kind: &str) -> Result<BTreeSet<String>> {
     let start = format!("resources/{kind}/namespaces/");
     let objects = tarball::objects(location, backup).await?;
     let names = objects
@@ -76,7 +76,7 @@ fn backup_through(
 
 /// What the API server says when a list's snapshot has expired: with a token that goes on from the
 /// next key, or (`bare`) without one.
-fn expired(path: &str, bare: bool) -> Option<String> {
+fn expired(path: &str, bare: bool) -> Option<Instead> {
     let token = path.split("continue=").nth(1)?.split('&').next()?;
     let mut token: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     token["rv"] = (-1).into();
@@ -86,7 +86,7 @@ fn expired(path: &str, bare: bool) -> Option<String> {
     }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
         "reason": "Expired", "code": 410, "message": "The provided continue parameter is too old"});
-    Some(status.to_string())
+    Some(Instead::expired(status.to_string()))
 }
 
 #[test]

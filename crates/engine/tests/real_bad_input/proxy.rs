@@ -12,9 +12,25 @@ use std::{
 use anyhow::{Context, Result};
 use refloat_testkit::cluster::Cluster as TestCluster;
 
-/// Sees the path of each request with its query; what it returns is the body of an answer 410 that
-/// is given instead of the server's.
-pub(crate) type Watch = dyn Fn(&str) -> Option<String> + Send + Sync;
+/// Sees the path of each request with its query, and may have something happen instead of the server's answer.
+pub(crate) type Watch = dyn Fn(&str) -> Option<Instead> + Send + Sync;
+
+/// What happens instead of the server's answer.
+pub(crate) enum Instead {
+    /// This answer: a status and a JSON document.
+    Answer(u16, String),
+    /// None, while the client waits.
+    Silence,
+    /// The server's, of which so many bytes arrive.
+    Cut(u64),
+}
+
+impl Instead {
+    /// That a list's snapshot has expired.
+    pub(crate) fn expired(body: String) -> Self {
+        Self::Answer(410, body)
+    }
+}
 
 /// The proxy; it ends when dropped.
 pub(crate) struct Proxy {
@@ -85,18 +101,27 @@ fn serve(mut client: TcpStream, upstream: &str, watch: &Watch) -> std::io::Resul
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let path = first.split(' ').nth(1).unwrap_or_default();
-    if let Some(answer) = watch(path) {
-        let head = "HTTP/1.1 410 Gone\r\ncontent-type: application/json\r\nconnection: close";
-        return write!(
-            client,
-            "{head}\r\ncontent-length: {}\r\n\r\n{answer}",
-            answer.len()
-        );
-    }
+    let most = match watch(path) {
+        None => u64::MAX,
+        Some(Instead::Cut(most)) => most,
+        Some(Instead::Silence) => {
+            // Until the client gives up.
+            return reader.read(&mut [0]).map(|_| ());
+        }
+        Some(Instead::Answer(status, answer)) => {
+            let head =
+                format!("HTTP/1.1 {status} Chosen\r\ncontent-type: application/json\r\nconnection: close");
+            return write!(
+                client,
+                "{head}\r\ncontent-length: {}\r\n\r\n{answer}",
+                answer.len()
+            );
+        }
+    };
     let mut server = TcpStream::connect(upstream)?;
     server.write_all(head.as_bytes())?;
     server.write_all(b"connection: close\r\n\r\n")?;
     server.write_all(&body)?;
-    std::io::copy(&mut server, &mut client)?;
+    std::io::copy(&mut server.take(most), &mut client)?;
     Ok(())
 }
