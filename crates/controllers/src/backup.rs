@@ -25,6 +25,7 @@ use crate::{
     ControllerError,
     context::{Shared, now},
     controller::{Next, Reconciler},
+    error::chain,
     events::Tone,
     patch::update,
 };
@@ -104,7 +105,16 @@ impl BackupController {
         result
     }
 
+    /// The backup as it is to run, and what is wrong with it. What keeps us from finding out, and will not pass
+    /// by itself (a right that we lack), is wrong with it as well: whoever waits for it is to learn why.
     async fn prepare(&self, backup: &Backup) -> Result<(Backup, Vec<String>), ControllerError> {
+        match self.look_into(backup).await {
+            Err(error) if !error.is_retryable() => Ok((backup.clone(), vec![chain(&error)])),
+            other => other,
+        }
+    }
+
+    async fn look_into(&self, backup: &Backup) -> Result<(Backup, Vec<String>), ControllerError> {
         let context = &self.context;
         let facts = Facts {
             locations: context.objects::<BackupStorageLocation>().list(None).await?,
@@ -176,9 +186,9 @@ impl BackupController {
         let mut waiting = self.admission.enqueue(request);
         let mut shown = 0;
         let turn = loop {
-            let position = waiting.position();
-            let Some(position) = position else {
-                break Some(waiting.take());
+            let position = match waiting.take() {
+                Ok(turn) => break Some(turn),
+                Err(position) => position,
             };
             if new && position != shown {
                 shown = position;

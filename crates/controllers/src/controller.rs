@@ -13,6 +13,9 @@ use tracing::{error, warn};
 
 use crate::{ControllerError, error::chain, queue::Queue};
 
+/// When to look again at what failed for a reason that does not pass by itself: a missing right may have been
+/// granted by then.
+const LATER: Duration = Duration::from_secs(300);
 /// How long work may go on after the stop, before it is dropped.
 const FAREWELL: Duration = Duration::from_secs(20);
 
@@ -171,8 +174,8 @@ impl<R: Reconciler> Work<R> {
                 self.queue.failed(&name, now);
             }
             Ok((_, Err(error))) => {
-                error!(controller = R::NAME, object = %name, error = %chain(&error), "failed");
-                self.queue.done(&name, None);
+                error!(controller = R::NAME, object = %name, error = %chain(&error), "failed; looking again later");
+                self.queue.done(&name, Some(now + LATER));
             }
             Err(panic) => {
                 error!(controller = R::NAME, object = %name, error = %panic, "ended unexpectedly; trying again");

@@ -1,6 +1,10 @@
 //! How the server is to run: every flag of `velero server` with Velero's default, and our own.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use refloat_web::TlsFiles;
 
@@ -138,7 +142,7 @@ impl Default for ServerOptions {
             namespace: "velero".to_owned(),
             features: Vec::new(),
             plugin_dir: PathBuf::from("/plugins"),
-            metrics_address: SocketAddr::from(([0, 0, 0, 0], 8085)),
+            metrics_address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8085)),
             backup_sync_period: MINUTE,
             fs_backup_timeout: 4 * HOUR,
             restore_only: false,
@@ -172,7 +176,7 @@ impl Default for ServerOptions {
             concurrent_restores: 1,
             credential_file: None,
             download_url: DownloadUrlPolicy::Auto,
-            download_address: SocketAddr::from(([0, 0, 0, 0], 8086)),
+            download_address: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8086)),
             download_advertise_url: None,
             download_tls: None,
             leader_elect: true,

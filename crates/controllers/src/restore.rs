@@ -21,6 +21,7 @@ use crate::{
     ControllerError,
     context::{Shared, now},
     controller::{Next, Reconciler},
+    error::chain,
     events::Tone,
     patch::update,
 };
@@ -73,7 +74,16 @@ impl RestoreController {
         self.run(restore, cancel).await
     }
 
+    /// The restore as it is to run, and what is wrong with it; as for backups, what keeps us from finding out
+    /// counts where it will not pass by itself.
     async fn check(&self, restore: &Restore) -> Result<(Restore, Vec<String>), ControllerError> {
+        match self.look_into(restore).await {
+            Err(error) if !error.is_retryable() => Ok((restore.clone(), vec![chain(&error)])),
+            other => other,
+        }
+    }
+
+    async fn look_into(&self, restore: &Restore) -> Result<(Restore, Vec<String>), ControllerError> {
         let context = &self.context;
         let facts = Facts {
             backups: context.objects::<Backup>().list(None).await?,

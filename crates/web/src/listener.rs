@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::BufReader,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -74,7 +74,14 @@ impl Listener {
             flag,
             source,
         };
-        let tcp = TcpListener::bind(address).await.map_err(failed)?;
+        let tcp = match TcpListener::bind(address).await {
+            // All addresses of both families, on a machine that has no IPv6.
+            Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            other => other,
+        };
+        let tcp = tcp.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
         Ok(Self { tcp, tls, address })
     }
@@ -96,13 +103,14 @@ impl Listener {
         let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let open = TaskTracker::new();
         loop {
-            let permit = Arc::clone(&room)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
-            let accepted = tokio::select! {
+            let next = async {
+                let permit = Arc::clone(&room).acquire_owned().await;
+                let permit = permit.expect("the semaphore is never closed");
+                (permit, self.tcp.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.tcp.accept() => accepted,
+                next = next => next,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,

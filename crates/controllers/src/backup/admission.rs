@@ -129,32 +129,31 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// The place, from 1; `None`: it may run, see [`Waiting::take`].
-    pub(crate) fn position(&mut self) -> Option<i64> {
+    /// Takes the turn, if it is this one's; else tells the place in the queue, from 1. One step, so that nobody can
+    /// come in between.
+    pub(crate) fn take(&mut self) -> Result<Turn, i64> {
         self.changes.mark_unchanged();
-        self.admission.state().position(&self.name, self.admission.limit)
-    }
-
-    /// Ends when the queue has changed since [`Waiting::position`].
-    pub(crate) async fn changed(&mut self) {
-        // The sender lives in the queue that this place holds on to.
-        let _ = self.changes.changed().await;
-    }
-
-    /// Takes the turn. To be called after [`Waiting::position`] was `None`.
-    pub(crate) fn take(mut self) -> Turn {
-        self.left = true;
         let mut state = self.admission.state();
+        if let Some(place) = state.position(&self.name, self.admission.limit) {
+            return Err(place);
+        }
+        self.left = true;
         if let Some(at) = state.waiting.iter().position(|request| request.name == self.name) {
             let request = state.waiting.remove(at);
             state.running.push(request);
         }
         drop(state);
         self.admission.tell();
-        Turn {
+        Ok(Turn {
             admission: Arc::clone(&self.admission),
             name: self.name.clone(),
-        }
+        })
+    }
+
+    /// Ends when the queue has changed since [`Waiting::take`].
+    pub(crate) async fn changed(&mut self) {
+        // The sender lives in the queue that this place holds on to.
+        let _ = self.changes.changed().await;
     }
 }
 
@@ -205,11 +204,11 @@ mod tests {
         let admission = Arc::new(Admission::new(1));
         let mut young = admission.enqueue(request("young", 2, &["b"]));
         let mut old = admission.enqueue(request("old", 1, &["a"]));
-        assert_eq!((old.position(), young.position()), (None, Some(2)));
-        let turn = old.take();
-        assert_eq!(young.position(), Some(1));
+        assert_eq!(young.take().err(), Some(2));
+        let turn = old.take().unwrap();
+        assert_eq!(young.take().err(), Some(1));
         drop(turn);
-        assert_eq!(young.position(), None);
+        assert!(young.take().is_ok());
     }
 
     #[test]
@@ -219,20 +218,16 @@ mod tests {
         let mut second = admission.enqueue(request("second", 2, &["b"]));
         let mut third = admission.enqueue(request("third", 3, &["c"]));
         let mut all = admission.enqueue(request("all", 4, &[]));
-        assert_eq!(first.position(), None);
-        let turn = first.take();
-        assert_eq!(second.position(), Some(1), "held back by the first");
-        assert_eq!(
-            third.position(),
-            None,
-            "not held back by the second, which cannot run"
-        );
-        let third = third.take();
-        assert_eq!(all.position(), Some(2));
+        let turn = first.take().unwrap();
+        assert_eq!(second.take().err(), Some(1), "held back by the first");
+        let third = third
+            .take()
+            .expect("not held back by the second, which cannot run");
+        assert_eq!(all.take().err(), Some(2));
         drop(turn);
-        assert_eq!(second.position(), None);
+        let second = second.take().unwrap();
         drop((third, second));
-        assert_eq!(all.position(), None);
+        assert!(all.take().is_ok());
     }
 
     #[test]
@@ -240,9 +235,9 @@ mod tests {
         let admission = Arc::new(Admission::new(1));
         let first = admission.enqueue(request("first", 1, &["a"]));
         let mut second = admission.enqueue(request("second", 2, &["a"]));
-        assert_eq!(second.position(), Some(2));
+        assert_eq!(second.take().err(), Some(2));
         drop(first);
-        assert_eq!(second.position(), None);
+        assert!(second.take().is_ok());
     }
 
     #[test]
@@ -253,17 +248,18 @@ mod tests {
             begun: true,
             ..request("b", 2, &["b"])
         });
-        assert_eq!((begun.position(), waiting.position()), (None, Some(2)));
+        assert_eq!(waiting.take().err(), Some(2));
+        assert!(begun.take().is_ok());
     }
 
     #[tokio::test]
     async fn the_next_hears_of_the_end_of_a_turn() {
         let admission = Arc::new(Admission::new(1));
-        let turn = admission.enqueue(request("first", 1, &["a"])).take();
+        let turn = admission.enqueue(request("first", 1, &["a"])).take().unwrap();
         let mut second = admission.enqueue(request("second", 2, &["a"]));
-        assert_eq!(second.position(), Some(1));
+        assert_eq!(second.take().err(), Some(1));
         drop(turn);
         second.changed().await;
-        assert_eq!(second.position(), None);
+        assert!(second.take().is_ok());
     }
 }

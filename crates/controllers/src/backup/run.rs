@@ -143,7 +143,7 @@ impl BackupController {
     fn job_options(&self) -> BackupOptions {
         let options = &self.context.options;
         BackupOptions {
-            page_size: options.client_page_size.max(1),
+            page_size: page_size(options.client_page_size),
             ..BackupOptions::default()
         }
     }
@@ -232,6 +232,15 @@ impl BackupController {
     }
 }
 
+/// Objects per LIST request. To Velero 0 means whole lists in one answer; ours are streams, which pages of
+/// the usual size serve better.
+fn page_size(asked: u32) -> u32 {
+    match asked {
+        0 => BackupOptions::default().page_size,
+        some => some,
+    }
+}
+
 /// The location has a backup of that name. If it is this very one, a server had died between
 /// publishing it and saying so. Or one that had been paused published it when its turn was over and its
 /// files had been replaced: then the description is of a tarball that is no more, nobody has been told of
@@ -249,4 +258,15 @@ async fn taken(location: &Location, backup: &Backup) -> Result<Outcome, Controll
         return Ok(Outcome::Published(stored.status.unwrap_or_default().into()));
     }
     Ok(Outcome::Failed(ALREADY_EXISTS.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page_size;
+
+    #[test]
+    fn no_paging_does_not_mean_one_object_per_page() {
+        assert_eq!(page_size(0), 500);
+        assert_eq!(page_size(20), 20);
+    }
 }

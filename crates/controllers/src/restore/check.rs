@@ -1,7 +1,9 @@
 //! What a Restore is before it runs: the backup that it means, the defaults filled in, and what is
 //! wrong with it.
 
-use refloat_model::{Backup, BackupStorageLocation, GoDuration, Restore, labels, location::LocationPhase};
+use refloat_model::{
+    Backup, BackupPhase, BackupStorageLocation, GoDuration, Restore, labels, location::LocationPhase,
+};
 use refloat_plan::{restore::NOT_RESTORABLE, validation::validate_restore};
 
 use crate::ServerOptions;
@@ -36,7 +38,8 @@ fn settle_backup(restore: &mut Restore, facts: &Facts<'_>) -> Result<(), String>
     let backup = if spec.backup_name.is_empty() {
         latest_of_schedule(&facts.backups, &spec.schedule_name).ok_or_else(|| {
             format!(
-                "the schedule {:?} has no backup that is Completed or PartiallyFailed",
+                "No completed backups found for schedule {:?}: name the backup to restore; one that is PartiallyFailed \
+                 can be named too",
                 spec.schedule_name
             )
         })?
@@ -91,7 +94,8 @@ fn settle_backup(restore: &mut Restore, facts: &Facts<'_>) -> Result<(), String>
     Ok(())
 }
 
-/// Of the backups that a schedule made and that can be restored, the one that began last.
+/// Of the backups that a schedule made and that are complete, the one that began last. As with Velero, one that
+/// failed in part has to be named.
 pub(crate) fn latest_of_schedule<'a>(backups: &'a [Backup], schedule: &str) -> Option<&'a Backup> {
     let made_by = |backup: &&Backup| {
         let label = backup
@@ -116,7 +120,7 @@ pub(crate) fn latest_of_schedule<'a>(backups: &'a [Backup], schedule: &str) -> O
             backup
                 .status
                 .as_ref()
-                .is_some_and(|status| status.phase.is_restorable())
+                .is_some_and(|status| status.phase == BackupPhase::Completed)
         })
         .max_by_key(began)
 }
@@ -126,9 +130,7 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use refloat_model::{
-        BackupPhase, BackupSpec, BackupStatus, RestoreSpec, location::BackupStorageLocationStatus,
-    };
+    use refloat_model::{BackupSpec, BackupStatus, RestoreSpec, location::BackupStorageLocationStatus};
 
     fn backup(name: &str, phase: BackupPhase, schedule: &str, started: i64) -> Backup {
         let spec = BackupSpec {
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_means_its_latest_backup_that_can_be_restored() {
+    fn a_schedule_means_its_latest_complete_backup() {
         let options = ServerOptions::default();
         let facts = facts(&options);
         assert_eq!(
@@ -185,7 +187,7 @@ mod tests {
                 .metadata
                 .name
                 .as_deref(),
-            Some("d3")
+            Some("d2")
         );
         assert!(latest_of_schedule(&facts.backups, "none").is_none());
         let (checked, errors) = check(&restore("", "daily"), &facts);
@@ -195,7 +197,7 @@ mod tests {
                 checked.spec.backup_name.as_str(),
                 checked.spec.schedule_name.as_str()
             ),
-            ("d3", "daily")
+            ("d2", "daily")
         );
     }
 
@@ -218,7 +220,7 @@ mod tests {
         }
         let (_, errors) = check(&restore("", "none"), &facts);
         assert!(
-            errors.len() == 1 && errors[0].contains("has no backup"),
+            errors.len() == 1 && errors[0].contains("No completed backups"),
             "{errors:?}"
         );
     }

@@ -265,15 +265,31 @@ fn a_backup_whose_server_is_killed_is_finished_by_another() -> Result<()> {
 #[test]
 fn a_backup_that_is_deleted_while_it_waits_leaves_nothing() -> Result<()> {
     let scene = Scene::new("withdrawn")?;
+    let app = Application::new(&scene, 2)?;
+    // One that is tried again and again, in a bucket that cannot be reached, holds the others back.
+    let mut away = scene.location("away", &scene.bucket);
+    away["spec"]["config"]["s3Url"] = "http://127.0.0.1:9".into();
+    scene.apply(away)?;
+    scene.apply(json!({
+        "apiVersion": "velero.io/v1", "kind": "Backup", "metadata": { "name": "a" },
+        "spec": { "storageLocation": "away", "includedNamespaces": [app.name] },
+        "status": { "phase": "InProgress", "startTimestamp": "2026-01-01T00:00:00Z" },
+    }))?;
     scene.serve(scene.options())?;
     available(&scene)?;
-    let app = Application::new(&scene, 200)?;
-    for name in ["a", "b", "c"] {
+    for name in ["b", "c"] {
         scene.velero(&["backup", "create", name, "--include-namespaces", &app.name])?;
+        scene.wait_field("backup", name, "/status/phase", "Queued")?;
     }
     scene.kubectl(&["delete", "backup", "b"])?;
-    scene.wait_field("backup", "a", "/status/phase", "Completed")?;
+    scene.kubectl(&["delete", "backup", "a"])?;
     scene.wait_field("backup", "c", "/status/phase", "Completed")?;
+    ensure!(scene.get("backup", "b")?.is_none(), "the deleted Backup is back");
+    for (name, status) in [("b", 404), ("c", 200)] {
+        let path = format!("/{}/backups/{name}/velero-backup.json", scene.bucket);
+        let answer = scene.cluster.minio()?.request("GET", &path, "", &[], b"")?;
+        ensure!(answer.status == status, "{name}: {}", answer.status);
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! S3 and whatever speaks its protocol, with the settings of velero-plugin-for-aws.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use opendal::HttpTransporter;
@@ -238,6 +238,9 @@ fn with_token(profile: &AwsProfile, provider: StaticCredentialProvider) -> Stati
     }
 }
 
+/// How long Amazon S3 may take to say where a bucket is.
+const REGION_LIMIT: Duration = Duration::from_secs(20);
+
 /// The region: as set, as the profile or the environment says, as AWS says of the bucket; elsewhere `us-east-1`,
 /// which imitations of S3 take.
 async fn region(
@@ -262,9 +265,13 @@ async fn region(
             at: at(),
             cause: Cause::new(e.to_string()),
         })?;
-    let answer = HttpTransporter::new(transport.clone())
-        .fetch(request)
+    let transporter = HttpTransporter::new(transport.clone());
+    let answer = tokio::time::timeout(REGION_LIMIT, transporter.fetch(request))
         .await
+        .map_err(|_| StoreError::Temporary {
+            at: at(),
+            cause: Cause::new("Amazon S3 does not answer; set the region, and it need not be asked"),
+        })?
         .map_err(|e| StoreError::from_opendal(at(), &e, false))?;
     match answer
         .headers()
