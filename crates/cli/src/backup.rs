@@ -9,6 +9,7 @@ pub mod local;
 pub mod logs;
 pub mod scope;
 pub mod sections;
+pub mod structured;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -1,7 +1,7 @@
 //! `server`: every flag of `velero server`, by the same names and with the same defaults, and ours.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
 };
 
@@ -292,7 +292,7 @@ impl ServerFlags {
     }
 }
 
-/// `host:port`, where an empty host means all addresses of this machine.
+/// `host:port`, where an empty host means all addresses of this machine, of both families.
 ///
 /// # Errors
 /// A text that says what is wrong with it.
@@ -301,7 +301,7 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
         let port = port
             .parse()
             .map_err(|_| format!("{text:?} has no port number after the colon"))?;
-        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
+        return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
     }
     let mut found = text
         .to_socket_addrs()
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn addresses() {
-        assert_eq!(address(":8085").unwrap().to_string(), "0.0.0.0:8085");
+        assert_eq!(address(":8085").unwrap().to_string(), "[::]:8085");
         assert!(address("8085").is_err());
         assert!(address(":x").unwrap_err().contains("port"));
     }

@@ -114,9 +114,8 @@ impl Session {
     /// # Errors
     /// Where the URL cannot be used.
     pub async fn location(url: &str) -> Result<Location> {
-        Location::from_url(url)
-            .await
-            .with_context(|| format!("cannot use --storage {url}"))
+        // The URL may hold what should not be in it, such as keys: it is not repeated.
+        Location::from_url(url).await.context("cannot use --storage")
     }
 
     /// Now.

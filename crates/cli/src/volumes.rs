@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use refloat_model::{
     data_movement::{DataPathPhase, MoveProgress},
+    pod_volume::PodVolumeBackup,
     volume_info::BackupVolumeInfo,
 };
 use serde_json::Value;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use crate::{backup::describe::Known, exit, output::describe::Description};
 
 /// The phases in the order in which they are shown.
-const PHASES: [(DataPathPhase, &str); 8] = [
+pub(crate) const PHASES: [(DataPathPhase, &str); 8] = [
     (DataPathPhase::Completed, "Completed"),
     (DataPathPhase::Failed, "Failed"),
     (DataPathPhase::Canceled, "Canceled"),
@@ -73,15 +74,40 @@ pub fn pod_volumes(out: &mut Description, depth: usize, volumes: &[PodVolume], d
             continue;
         }
         out.line(format_args!("{tabs}{name}:"));
-        let mut by_pod: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for volume in inside {
-            by_pod.entry(&volume.pod).or_default().push(volume.label());
-        }
-        for (pod, mut labels) in by_pod {
-            labels.sort();
+        for (pod, labels) in by_pod(&inside) {
             out.line(format_args!("{tabs}\t{pod}: {}", labels.join(", ")));
         }
     }
+}
+
+/// The labels of copies by their pods, sorted.
+pub(crate) fn by_pod(copies: &[&PodVolume]) -> BTreeMap<String, Vec<String>> {
+    let mut by_pod: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for copy in copies {
+        by_pod.entry(copy.pod.clone()).or_default().push(copy.label());
+    }
+    by_pod.values_mut().for_each(|labels| labels.sort());
+    by_pod
+}
+
+/// The copies of pod volumes that a backup has.
+pub(crate) fn copies(known: &Known) -> Vec<PodVolume> {
+    let copy = |copy: &PodVolumeBackup| {
+        let status = copy.status.clone().unwrap_or_default();
+        let pod = &copy.spec.pod;
+        PodVolume {
+            pod: format!(
+                "{}/{}",
+                pod.namespace.as_deref().unwrap_or_default(),
+                pod.name.as_deref().unwrap_or_default()
+            ),
+            volume: copy.spec.volume.clone(),
+            phase: status.phase,
+            progress: status.progress.unwrap_or_default(),
+            incremental: status.incremental_bytes,
+        }
+    };
+    known.pod_volumes.iter().map(copy).collect()
 }
 
 /// The section `Backup Volumes`.
@@ -119,26 +145,7 @@ pub fn of_backup(out: &mut Description, known: &Known, details: bool) {
         " (specify --details for more information)"
     };
     out.line(format_args!("\tPod Volume Backups - {uploader}{more}:"));
-    let copies: Vec<_> = known
-        .pod_volumes
-        .iter()
-        .map(|copy| {
-            let status = copy.status.clone().unwrap_or_default();
-            let pod = &copy.spec.pod;
-            PodVolume {
-                pod: format!(
-                    "{}/{}",
-                    pod.namespace.as_deref().unwrap_or_default(),
-                    pod.name.as_deref().unwrap_or_default()
-                ),
-                volume: copy.spec.volume.clone(),
-                phase: status.phase,
-                progress: status.progress.unwrap_or_default(),
-                incremental: status.incremental_bytes,
-            }
-        })
-        .collect();
-    pod_volumes(out, 2, &copies, details);
+    pod_volumes(out, 2, &copies(known), details);
 }
 
 /// A field inside the details of a volume, as text.

@@ -34,6 +34,7 @@ pub async fn for_end<K: Object>(
 ) -> Result<Waited<K>> {
     let mut meter = Meter::new(what);
     let mut looks = Looks::default();
+    let mut silent = false;
     loop {
         tokio::select! {
             () = looks.pause() => {}
@@ -42,9 +43,20 @@ pub async fn for_end<K: Object>(
                 return Ok(Waited::Left);
             }
         }
-        let Some(object) = objects.find(name).await? else {
-            return Ok(Waited::Gone);
+        let object = match objects.find(name).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(Waited::Gone),
+            // The work goes on where the server is; an API server that restarts is no reason to leave it.
+            Err(error) if error.is_retryable() => {
+                if !silent {
+                    exit::complain("The API server does not answer; still waiting (Ctrl-C leaves).");
+                }
+                silent = true;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
+        silent = false;
         meter.show(counts(&object));
         if ended(&object) {
             meter.finish();

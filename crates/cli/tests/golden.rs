@@ -5,7 +5,7 @@
 use std::process::{Command, Output};
 
 use refloat_cli::{
-    backup::{describe::Known, get, sections},
+    backup::{describe::Known, get, sections, structured::structured},
     command::GlobalFlags,
     flags::OutputFlags,
     restore, schedule,
@@ -277,4 +277,8 @@ fn a_description_of_a_backup() {
         deletions: Vec::new(),
     };
     insta::assert_snapshot!(sections::describe(&session(), &known, true));
+    insta::assert_snapshot!(
+        "a_description_of_a_backup_for_programs",
+        structured(&session(), &known, true).unwrap()
+    );
 }

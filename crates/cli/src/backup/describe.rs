@@ -14,7 +14,7 @@ use refloat_model::{
 use serde_json::Value;
 
 use crate::{
-    backup::{local, sections},
+    backup::{local, sections, structured::structured},
     exit::{self, Outcome},
     files::{Fetched, Files, ResourceList},
     flags::{ListFlags, StorageFlags, TlsFlags},
@@ -103,7 +103,7 @@ impl DescribeFlags {
             let known = self.learn(session, cluster.as_ref(), &files, backup).await;
             let text = match self.output {
                 DescribeFormat::Plaintext => sections::describe(session, &known, self.details),
-                DescribeFormat::Json => sections::structured(session, &known)?,
+                DescribeFormat::Json => structured(session, &known, self.details)?,
             };
             let apart = if index == 0 { "" } else { "\n\n" };
             output::print(&format!("{apart}{text}"))?;

@@ -1,12 +1,10 @@
 //! The description of a backup: which sections it has, in Velero's order and words.
 
-use anyhow::Result;
 use refloat_cluster::typed::Object as _;
 use refloat_model::{
     BackupPhase, BackupSpec, BackupStatus, DeleteBackupRequest, deletion::DeleteBackupRequestPhase,
     hooks::BackupResourceHook,
 };
-use serde_json::{Value, json};
 
 use crate::{
     backup::describe::Known,
@@ -14,7 +12,7 @@ use crate::{
     files::{Fetched, ResourceList},
     output::{
         describe::{Description, Tone, choice, joined},
-        encode, when,
+        when,
     },
     selector,
     session::Session,
@@ -350,43 +348,4 @@ fn deletions(out: &mut Description, session: &Session, requests: &[DeleteBackupR
             }
         }
     }
-}
-
-/// The same for programs: the object with what was learnt about it.
-///
-/// # Errors
-/// Where it cannot be serialised.
-pub fn structured(session: &Session, known: &Known) -> Result<String> {
-    let backup = &known.backup;
-    let status = backup.status.clone().unwrap_or_default();
-    let mut value = json!({
-        "metadata": {
-            "name": backup.metadata.name,
-            "namespace": backup.metadata.namespace,
-            "labels": backup.metadata.labels,
-            "annotations": backup.metadata.annotations,
-        },
-        "phase": status.phase,
-        "spec": backup.spec,
-        "status": backup.status,
-        "started": when::point(status.start_timestamp.as_ref(), &session.zone, "<n/a>"),
-        "completed": when::point(status.completion_timestamp.as_ref(), &session.zone, "<n/a>"),
-        "expiration": when::point(status.expiration.as_ref(), &session.zone, "<nil>"),
-        "podVolumeBackups": known.pod_volumes,
-        "deletionAttempts": known.deletions,
-    });
-    insert(&mut value, "backupVolumes", Some(&known.volumes))?;
-    insert(&mut value, "results", known.results.as_ref())?;
-    insert(&mut value, "resourceList", known.resources.as_ref())?;
-    insert(&mut value, "backupItemOperations", known.operations.as_ref())?;
-    encode::document(&value, crate::flags::Format::Json)
-}
-
-fn insert<T: serde::Serialize>(into: &mut Value, key: &str, value: Option<&Fetched<T>>) -> Result<()> {
-    match value {
-        None | Some(Ok(None)) => {}
-        Some(Ok(Some(value))) => into[key] = serde_json::to_value(value)?,
-        Some(Err(error)) => into[key] = json!({ "error": exit::chain(error) }),
-    }
-    Ok(())
 }
