@@ -4,8 +4,9 @@
 use std::{ffi::OsString, path::Path};
 
 /// Verbs that may stand in front of their noun, as in `create backup x`.
-const VERBS: [&str; 9] = [
-    "create", "get", "describe", "delete", "logs", "download", "set", "pause", "unpause",
+const VERBS: [&str; 12] = [
+    "create", "get", "describe", "delete", "logs", "download", "set", "pause", "unpause", "pin", "unpin",
+    "prune",
 ];
 
 /// Nouns with all their spellings; the first is the one that the parser knows.

@@ -1,4 +1,4 @@
-//! `backup create|get|describe|logs|download|delete`.
+//! `backup create|get|describe|logs|download|delete|pin|unpin`.
 
 pub mod create;
 pub mod delete;
@@ -7,6 +7,7 @@ pub mod download;
 pub mod get;
 pub mod local;
 pub mod logs;
+pub mod pin;
 pub mod scope;
 pub mod sections;
 pub mod structured;
@@ -31,6 +32,10 @@ pub enum BackupVerb {
     Download(download::DownloadFlags),
     /// Delete backups with all their data
     Delete(delete::DeleteFlags),
+    /// Keep backups although they expire or a retention policy does not keep them
+    Pin(pin::PinFlags),
+    /// Let pinned backups go like others
+    Unpin(pin::PinFlags),
 }
 
 impl BackupVerb {
@@ -46,6 +51,8 @@ impl BackupVerb {
             Self::Logs(flags) => flags.run(session).await,
             Self::Download(flags) => flags.run(session).await,
             Self::Delete(flags) => flags.run(session).await,
+            Self::Pin(flags) => flags.run(session, true).await,
+            Self::Unpin(flags) => flags.run(session, false).await,
         }
     }
 }

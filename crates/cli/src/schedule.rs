@@ -1,10 +1,11 @@
-//! `schedule create|get|describe|delete|pause|unpause`.
+//! `schedule create|get|describe|delete|pause|unpause|prune`.
 
 pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod get;
 pub mod pause;
+pub mod prune;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -26,6 +27,8 @@ pub enum ScheduleVerb {
     Pause(pause::PauseFlags),
     /// Let paused schedules make backups again
     Unpause(pause::PauseFlags),
+    /// Delete the backups that the retention policy of schedules does not keep, or show which
+    Prune(prune::PruneFlags),
 }
 
 impl ScheduleVerb {
@@ -41,6 +44,7 @@ impl ScheduleVerb {
             Self::Delete(flags) => flags.run(session).await,
             Self::Pause(flags) => flags.run(session, true).await,
             Self::Unpause(flags) => flags.run(session, false).await,
+            Self::Prune(flags) => flags.run(session).await,
         }
     }
 }

@@ -307,6 +307,57 @@ impl Metrics {
             .inc();
     }
 
+    /// Makes the series of a schedule, so that its first failure is an increase that an alert sees. The
+    /// last status is 1 until a backup says otherwise. Velero sets it back to 1 every minute, and loses
+    /// a failure that way.
+    pub(crate) fn schedule_seen(&self, name: &str) {
+        let label = by_schedule(name);
+        for family in self.counters() {
+            drop(family.get_or_create(&label));
+        }
+        drop(self.backup_items.get_or_create(&label));
+        drop(self.backup_item_errors.get_or_create(&label));
+        if self.backup_last_status.get(&label).is_none() {
+            self.backup_last_status.get_or_create(&label).set(1);
+        }
+    }
+
+    /// Takes the series of a schedule away that is gone.
+    pub(crate) fn schedule_gone(&self, name: &str) {
+        let label = by_schedule(name);
+        for family in self.counters() {
+            family.remove(&label);
+        }
+        for family in [
+            &self.backup_items,
+            &self.backup_item_errors,
+            &self.backup_last_status,
+        ] {
+            family.remove(&label);
+        }
+        self.backup_last_successful.remove(&label);
+        self.backup_duration.remove(&label);
+    }
+
+    fn counters(&self) -> [&Counters; 14] {
+        [
+            &self.backup_attempt,
+            &self.backup_success,
+            &self.backup_partial_failure,
+            &self.backup_failure,
+            &self.backup_validation_failure,
+            &self.backup_deletion_attempt,
+            &self.backup_deletion_success,
+            &self.backup_deletion_failure,
+            &self.backup_warning,
+            &self.restore_attempt,
+            &self.restore_success,
+            &self.restore_partial_failure,
+            &self.restore_failed,
+            &self.restore_validation_failed,
+        ]
+    }
+
     /// How many backups and restores there are now.
     pub(crate) fn backups_exist(&self, count: usize) {
         self.backup_total.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -345,6 +396,28 @@ pub(crate) fn schedule_name(backup: &Backup) -> &str {
 mod tests {
     use super::*;
     use refloat_model::{BackupSpec, BackupStatus};
+
+    #[test]
+    fn a_schedule_has_its_series_from_the_first_look_until_it_is_gone() {
+        let metrics = Metrics::new();
+        metrics.schedule_seen("daily");
+        let has = |line: &str| metrics.text().lines().any(|have| have == line);
+        assert!(has("velero_backup_failure_total{schedule=\"daily\"} 0"));
+        assert!(has("velero_restore_attempt_total{schedule=\"daily\"} 0"));
+        assert!(has("velero_backup_last_status{schedule=\"daily\"} 1"));
+        let mut backup = Backup::new("a", BackupSpec::default());
+        backup.metadata.labels = Some([(labels::SCHEDULE_NAME.to_owned(), "daily".to_owned())].into());
+        backup.status = Some(BackupStatus {
+            phase: BackupPhase::Failed,
+            ..BackupStatus::default()
+        });
+        metrics.backup_ended(&backup);
+        metrics.schedule_seen("daily");
+        assert!(has("velero_backup_last_status{schedule=\"daily\"} 0"));
+        assert!(has("velero_backup_failure_total{schedule=\"daily\"} 1"));
+        metrics.schedule_gone("daily");
+        assert!(!metrics.text().contains("daily"));
+    }
 
     #[test]
     fn the_text_has_veleros_names() {

@@ -28,9 +28,11 @@ use crate::{
     download::DownloadController,
     error::chain,
     events::Events,
+    gc::{self, GcController, RetentionController},
     location::{LocationController, sync::SyncController},
     metrics::Metrics,
     restore::RestoreController,
+    schedule::ScheduleController,
     server_status::ServerStatusController,
     startup,
 };
@@ -182,6 +184,31 @@ async fn work(context: &Shared, stop: CancellationToken) {
         context,
         DeletionController::new(Arc::clone(context)),
         brief(1),
+        &stop,
+    );
+    start(
+        &mut controllers,
+        context,
+        ScheduleController::new(Arc::clone(context)),
+        brief(4),
+        &stop,
+    );
+    let slow = Pace {
+        workers: 2,
+        resync: gc::frequency(context),
+    };
+    start(
+        &mut controllers,
+        context,
+        GcController::new(Arc::clone(context)),
+        slow,
+        &stop,
+    );
+    start(
+        &mut controllers,
+        context,
+        RetentionController::new(Arc::clone(context)),
+        slow,
         &stop,
     );
     start(

@@ -8,8 +8,12 @@ mod leadership;
 mod locations;
 #[path = "real_server/requests.rs"]
 mod requests;
+#[path = "real_server/retention.rs"]
+mod retention;
 #[path = "real_server/scene.rs"]
 mod scene;
+#[path = "real_server/schedules.rs"]
+mod schedules;
 
 /// A server as a process of its own, for tests that kill it: the test program starts itself again
 /// with this as its only test and the scene in the environment. In the suite itself there is nothing

@@ -4,7 +4,11 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::serde_null::{is_default, null_as_default};
+use crate::{
+    Backup,
+    labels::{BACKUP_NAME, BACKUP_UID, label_value},
+    serde_null::{is_default, null_as_default},
+};
 
 /// Asks for a backup to be deleted, files and all.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +28,28 @@ use crate::serde_null::{is_default, null_as_default};
 pub struct DeleteBackupRequestSpec {
     /// The backup to delete.
     pub backup_name: String,
+}
+
+impl DeleteBackupRequest {
+    /// A request for this backup, in its namespace, marked as Velero marks its own. The server makes
+    /// the name.
+    #[must_use]
+    pub fn for_backup(backup: &Backup) -> Self {
+        let name = backup.metadata.name.clone().unwrap_or_default();
+        let uid = backup.metadata.uid.clone().unwrap_or_default();
+        let mut request = Self::default();
+        request.metadata.generate_name = Some(format!("{name}-"));
+        request.metadata.namespace.clone_from(&backup.metadata.namespace);
+        request.metadata.labels = Some(
+            [
+                (BACKUP_NAME.to_owned(), label_value(&name)),
+                (BACKUP_UID.to_owned(), uid),
+            ]
+            .into(),
+        );
+        request.spec.backup_name = name;
+        request
+    }
 }
 
 /// Where a deletion is.

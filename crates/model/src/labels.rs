@@ -34,22 +34,28 @@ pub const RESOURCE_TIMEOUT: &str = "velero.io/resource-timeout";
 pub const RESTORE_STATUS: &str = "velero.io/restore-status";
 /// Annotation on an item: its related items bypass the filters.
 pub const MUST_INCLUDE_ADDITIONAL: &str = "backup.velero.io/must-include-additional-items";
+/// Annotation on a schedule, ours: what is kept of its backups, as `refloat-plan` reads it.
+pub const RETENTION: &str = "refloat.io/retention";
+/// Annotation on a backup, ours, value `"true"`: neither its age nor a policy deletes it.
+pub const PINNED: &str = "refloat.io/pinned";
+/// Annotation on a schedule, ours: the run that is being made, so that no crash makes a second one.
+pub const RUN: &str = "refloat.io/run";
 /// The finalizer on restores: the bucket's `restores/<name>/` goes with the object.
 pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
 
-/// The longest value that Kubernetes allows a label.
-const LONGEST: usize = 63;
+/// The longest value that Kubernetes allows a label, in bytes.
+pub const LONGEST_VALUE: usize = 63;
 
 /// `text` as a label value, as Velero shortens it: unchanged up to 63 characters, else the first
 /// 57 followed by the first six hexadecimal digits of the SHA-256 of the whole.
 #[must_use]
 pub fn label_value(text: &str) -> String {
-    if text.len() <= LONGEST {
+    if text.len() <= LONGEST_VALUE {
         return text.to_owned();
     }
     let digest = Sha256::digest(text.as_bytes());
     let hex: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    let mut cut = LONGEST - 6;
+    let mut cut = LONGEST_VALUE - 6;
     while !text.is_char_boundary(cut) {
         cut -= 1;
     }

@@ -38,4 +38,18 @@ pub enum PlanError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Times of a schedule that cannot be read or never come.
+    #[error("{reason}")]
+    Schedule {
+        /// What is wrong with them and how to write them.
+        reason: String,
+    },
+    /// A retention policy that cannot be read.
+    #[error("retention policy {text:?}: {reason}")]
+    Retention {
+        /// The policy as it is written.
+        text: String,
+        /// What is wrong with it and how to write it.
+        reason: String,
+    },
 }

@@ -19,6 +19,8 @@ pub mod merge_patch;
 pub mod priorities;
 pub mod restore;
 pub mod restore_item;
+pub mod retention;
+pub mod schedule;
 pub mod selector;
 pub mod validation;
 

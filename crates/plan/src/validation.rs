@@ -1,8 +1,6 @@
 //! What is wrong with a spec, before anything is done: one message for each fault, naming the field
 //! and the remedy. Where users know Velero's words for a fault the message begins with them.
 
-mod cron;
-
 use refloat_model::{BackupSpec, RestoreSpec, backup::TypedLocalReference, schedule::ScheduleSpec};
 use serde_json::Value;
 
@@ -10,6 +8,7 @@ use crate::{
     filter::{NameSet, check_namespace_pattern},
     json,
     restore::NOT_RESTORABLE,
+    schedule::cron::Cron,
     selector::compile_all,
 };
 
@@ -188,20 +187,27 @@ pub fn validate_restore(spec: &RestoreSpec) -> Vec<String> {
 /// Checks a schedule: its times and its template.
 #[must_use]
 pub fn validate_schedule(spec: &ScheduleSpec) -> Vec<String> {
-    let mut faults = Faults::default();
-    if let Err(reason) = cron::check(&spec.schedule) {
-        faults.add(format!(
-            "invalid schedule: spec.schedule {:?}: {reason}",
-            spec.schedule
-        ));
-    }
+    read_schedule(spec).err().unwrap_or_default()
+}
+
+/// The times of a schedule that is right; else what is wrong with it.
+pub(crate) fn read_schedule(spec: &ScheduleSpec) -> Result<Cron, Vec<String>> {
+    let times = spec.schedule.parse::<Cron>();
+    let fault = times
+        .as_ref()
+        .err()
+        .map(|reason| format!("invalid schedule: spec.schedule {:?}: {reason}", spec.schedule));
+    let mut faults: Vec<String> = fault.into_iter().collect();
     let template = validate_backup(&spec.template);
-    faults.0.extend(
+    faults.extend(
         template
             .into_iter()
             .map(|fault| fault.replace("spec.", "spec.template.")),
     );
-    faults.0
+    match times {
+        Ok(cron) if faults.is_empty() => Ok(cron),
+        _ => Err(faults),
+    }
 }
 
 #[derive(Default)]

@@ -2,20 +2,21 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use refloat_cluster::{
     Cluster,
     typed::{Object as _, Objects},
 };
 use refloat_model::{
-    Backup, BackupPhase, BackupStorageLocation, Schedule, VELERO_GROUP, VolumeSnapshotLocation, labels,
+    Backup, BackupPhase, BackupSpec, BackupStorageLocation, Schedule, VolumeSnapshotLocation,
 };
+use refloat_plan::schedule::{backup_of, timestamped_name};
 
 use crate::{
     backup::{get, local, scope::Scope},
     exit::{self, Outcome},
     flags::{Format, OutputFlags, Pairs, StorageFlags, merged},
-    output::{encode, say, when},
+    output::{encode, say},
     progress::Counts,
     session::Session,
     wait::{self, Waited},
@@ -74,7 +75,7 @@ impl CreateFlags {
         let backup = match (described, &self.from_schedule) {
             (Some(backup), _) => {
                 if !self.force {
-                    check_locations(&cluster, &session.namespace, &backup).await?;
+                    check_locations(&cluster, &session.namespace, &backup.spec).await?;
                 }
                 backup
             }
@@ -135,9 +136,8 @@ impl CreateFlags {
             bail!("--from-schedule needs the name of a schedule");
         }
         let schedule = cluster.objects::<Schedule>(&session.namespace).get(name).await?;
-        let mut backup = of_schedule(&schedule, &session.namespace);
-        let made_up = || format!("{name}-{}", when::stamp(Session::now(), &jiff::tz::TimeZone::UTC));
-        backup.metadata.name = Some(self.name.clone().unwrap_or_else(made_up));
+        let made_up = || timestamped_name(&schedule, Session::now());
+        let mut backup = backup_of(&schedule, &self.name.clone().unwrap_or_else(made_up));
         self.mark(&mut backup.metadata);
         Ok(backup)
     }
@@ -156,42 +156,18 @@ impl CreateFlags {
     }
 }
 
-/// The backup that a schedule's template makes, yet without a name.
-fn of_schedule(schedule: &Schedule, namespace: &str) -> Backup {
-    let template = &schedule.spec.template;
-    let mut backup = Backup::new("", template.clone());
-    let of_template = Some(template.metadata.labels.clone()).filter(|labels| !labels.is_empty());
-    let mut marks = of_template
-        .or_else(|| schedule.metadata.labels.clone())
-        .unwrap_or_default();
-    marks.insert(labels::SCHEDULE_NAME.into(), schedule.object_name().to_owned());
-    backup.metadata.labels = Some(marks);
-    backup
-        .metadata
-        .annotations
-        .clone_from(&schedule.metadata.annotations);
-    backup.metadata.namespace = Some(namespace.to_owned());
-    if schedule.spec.use_owner_references_in_backup == Some(true) {
-        backup.metadata.owner_references = Some(vec![OwnerReference {
-            api_version: format!("{VELERO_GROUP}/v1"),
-            kind: "Schedule".into(),
-            name: schedule.object_name().to_owned(),
-            uid: schedule.object_uid().to_owned(),
-            controller: Some(true),
-            ..OwnerReference::default()
-        }]);
-    }
-    backup
-}
-
-async fn check_locations(cluster: &Cluster, namespace: &str, backup: &Backup) -> Result<()> {
-    if !backup.spec.storage_location.is_empty() {
+/// Whether the locations that a spec names exist.
+///
+/// # Errors
+/// Which does not.
+pub async fn check_locations(cluster: &Cluster, namespace: &str, spec: &BackupSpec) -> Result<()> {
+    if !spec.storage_location.is_empty() {
         cluster
             .objects::<BackupStorageLocation>(namespace)
-            .get(&backup.spec.storage_location)
+            .get(&spec.storage_location)
             .await?;
     }
-    for name in &backup.spec.volume_snapshot_locations {
+    for name in &spec.volume_snapshot_locations {
         cluster
             .objects::<VolumeSnapshotLocation>(namespace)
             .get(name)

@@ -4,11 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use refloat_cluster::typed::Object as _;
 use refloat_engine::catalog;
-use refloat_model::{
-    Backup, DeleteBackupRequest,
-    deletion::DeleteBackupRequestSpec,
-    labels::{BACKUP_NAME, BACKUP_UID, label_value},
-};
+use refloat_model::{Backup, DeleteBackupRequest};
 
 use crate::{
     backup::local,
@@ -57,7 +53,7 @@ impl DeleteFlags {
         let (mut done, mut failures) = (0, selected.failures);
         for backup in &selected.objects {
             let name = backup.object_name();
-            match requests.create(&request(backup, &session.namespace)).await {
+            match requests.create(&DeleteBackupRequest::for_backup(backup)).await {
                 Ok(_) => {
                     done += 1;
                     say(&format!(
@@ -102,25 +98,4 @@ impl DeleteFlags {
         }
         Ok(select::outcome(done, failures))
     }
-}
-
-fn request(backup: &Backup, namespace: &str) -> DeleteBackupRequest {
-    let name = backup.object_name();
-    let mut request = DeleteBackupRequest::new(
-        "",
-        DeleteBackupRequestSpec {
-            backup_name: name.to_owned(),
-        },
-    );
-    request.metadata.name = None;
-    request.metadata.generate_name = Some(format!("{name}-"));
-    request.metadata.namespace = Some(namespace.to_owned());
-    request.metadata.labels = Some(
-        [
-            (BACKUP_NAME.to_owned(), label_value(name)),
-            (BACKUP_UID.to_owned(), backup.object_uid().to_owned()),
-        ]
-        .into(),
-    );
-    request
 }

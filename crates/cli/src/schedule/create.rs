@@ -1,15 +1,16 @@
 //! `schedule create`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use refloat_model::{Schedule, schedule::ScheduleSpec};
+use refloat_model::{Schedule, labels::RETENTION, schedule::ScheduleSpec};
+use refloat_plan::{retention::Policy, validation::validate_schedule};
 
 use crate::{
-    backup::scope::Scope,
+    backup::{create::check_locations, scope::Scope},
     exit::Outcome,
     flags::{Format, OutputFlags, Pairs, Said, merged},
     output::{encode, say},
-    schedule::get,
+    schedule::{get, prune},
     session::Session,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 pub struct CreateFlags {
     /// The schedule's name
     name: String,
-    /// When: five cron fields in UTC, or "@every 6h"
+    /// When: five cron fields in UTC, "CRON_TZ=Europe/Berlin" and five fields, "@daily", or "@every 6h"
     #[arg(long, value_name = "CRON")]
     schedule: String,
     /// Whether backups are deleted together with the schedule
@@ -38,6 +39,10 @@ pub struct CreateFlags {
     /// Annotations of the schedule and its backups
     #[arg(long, value_name = "KEY=VALUE,…")]
     annotations: Vec<Pairs>,
+    /// What is kept of its backups instead of their TTL, for example keep-last=3,daily=7,monthly=12; the
+    /// rules are keep-last, hourly, daily, weekly, monthly, yearly
+    #[arg(long, value_name = "RULE=COUNT,…", value_parser = prune::policy)]
+    retention: Option<Policy>,
     #[command(flatten)]
     output: OutputFlags,
 }
@@ -58,6 +63,7 @@ impl CreateFlags {
             return Ok(Outcome::Done);
         }
         let cluster = session.cluster().await?;
+        check_locations(&cluster, &session.namespace, &schedule.spec.template).await?;
         cluster
             .objects::<Schedule>(&session.namespace)
             .create(&schedule)
@@ -74,11 +80,19 @@ impl CreateFlags {
             paused: self.paused,
             skip_immediately: self.skip_immediately.map(|said| said.0),
         };
+        let problems = validate_schedule(&spec);
+        if !problems.is_empty() {
+            bail!("the schedule's specification is invalid: {}", problems.join("; "));
+        }
         let mut schedule = Schedule::new(&self.name, spec);
         schedule.metadata.namespace = Some(session.namespace.clone());
         schedule.metadata.labels = Some(merged(&self.labels)).filter(|labels| !labels.is_empty());
-        schedule.metadata.annotations =
-            Some(merged(&self.annotations)).filter(|annotations| !annotations.is_empty());
+        let mut annotations = merged(&self.annotations);
+        annotations.extend(
+            self.retention
+                .map(|policy| (RETENTION.to_owned(), policy.to_string())),
+        );
+        schedule.metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
         Ok(schedule)
     }
 }

@@ -128,6 +128,14 @@ impl Scene {
         scene
     }
 
+    /// Ends the server, so that nothing acts on what is put there.
+    pub(crate) fn stop_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
     /// Puts the custom resource definitions into the cluster, with the program under test.
     pub(crate) fn install_definitions(&self) {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -235,10 +243,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+        self.stop_server();
         // With the server gone nobody takes the finalizers off restores.
         let restores =
             self.cluster
