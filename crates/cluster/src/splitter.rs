@@ -68,7 +68,7 @@ impl Splitter {
         if self.depth != 0 || self.in_items || self.in_string {
             return Err(SplitError::Cut);
         }
-        if !self.items_seen && !self.envelope.ends_with(b"}") {
+        if !self.items_seen && !self.envelope.trim_ascii_end().ends_with(b"}") {
             return Err(SplitError::NotAList);
         }
         Ok(self.envelope)
@@ -246,6 +246,8 @@ mod tests {
             r#"{"items":[],"metadata":{}}"#,
             r#"{"items":null,"metadata":{}}"#,
             r#"{"metadata":{}}"#,
+            "{\"items\":null}\n",
+            "{}\n\n",
         ] {
             assert_eq!(split(text, 3).unwrap().0.len(), 0, "{text}");
         }

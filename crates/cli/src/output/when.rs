@@ -21,7 +21,7 @@ pub fn point(time: Option<&Time>, zone: &TimeZone, absent: &str) -> String {
 #[must_use]
 pub fn distance(time: Option<Timestamp>, now: Timestamp) -> String {
     let Some(time) = time else { return "n/a".into() };
-    let seconds = time.as_second() - now.as_second();
+    let seconds = time.duration_since(now).as_secs();
     if seconds >= 0 {
         short(seconds)
     } else {
@@ -70,6 +70,9 @@ mod tests {
         assert_eq!(at("2026-08-05T10:00:59Z"), "59s");
         assert_eq!(at("2026-09-04T09:59:59Z"), "29d");
         assert_eq!(at("2026-08-05T06:59:59Z"), "3h ago");
+        let a_bit_later: Timestamp = "2026-08-05T10:00:00.2Z".parse().unwrap();
+        let month = "2026-09-04T10:00:00Z".parse().unwrap();
+        assert_eq!(distance(Some(month), a_bit_later), "29d", "nothing is rounded up");
         assert_eq!(at("2036-08-05T10:00:00Z"), "10y");
         assert_eq!(distance(None, now), "n/a");
     }
