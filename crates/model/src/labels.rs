@@ -34,6 +34,9 @@ pub const RESOURCE_TIMEOUT: &str = "velero.io/resource-timeout";
 pub const RESTORE_STATUS: &str = "velero.io/restore-status";
 /// Annotation on an item: its related items bypass the filters.
 pub const MUST_INCLUDE_ADDITIONAL: &str = "backup.velero.io/must-include-additional-items";
+/// Annotation on a restored pod: which restore's exec hooks have run in it, and how many failed, as JSON. Ours
+/// only: a restore that goes on after a crash does not run them twice.
+pub const RESTORE_HOOKS: &str = "refloat.io/restore-hooks";
 /// The finalizer on restores: the bucket's `restores/<name>/` goes with the object.
 pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
 
