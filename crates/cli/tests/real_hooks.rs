@@ -1,6 +1,7 @@
 //! Hooks in real pods on a real node: around backups, at restores, with a server and without one.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::needless_pass_by_value, reason = "literals read best without borrows")]
 
 #[path = "hooks/against_velero.rs"]
 mod against_velero;

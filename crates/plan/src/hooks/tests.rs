@@ -1,4 +1,5 @@
 //! Which hooks pods get.
+#![expect(clippy::needless_pass_by_value, reason = "literals read best without borrows")]
 
 use refloat_model::hooks::{BackupHooks, RestoreHooks};
 use serde_json::json;
