@@ -1,5 +1,5 @@
 //! The only user of the Kubernetes client: connecting, discovery, streaming lists, writes with
-//! adaptive concurrency, typed access to custom resources and leases.
+//! adaptive concurrency, commands in containers, typed access to custom resources and leases.
 //!
 //! Everything above speaks of kinds as [`refloat_model::resource::ApiResource`] and of objects as
 //! JSON; nothing above sees the client. Each call has a timeout, each error says what was being
@@ -9,6 +9,7 @@ pub mod apply;
 pub mod client;
 pub mod discovery;
 pub mod error;
+pub mod exec;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod lease;

@@ -6,12 +6,17 @@
 //! a process that dies before leaves files that nobody lists, and the next try of the same name
 //! removes them. Each write is refused if the key exists, so of two writers one ends in an error.
 //!
+//! # Hooks
+//! Pods with hooks are backed up between them, with what they mount; see [`hooks`]. A backup that is run again
+//! after the death of its process runs all hooks again.
+//!
 //! # Memory
 //! Objects pass through as the bytes that the API server sent, a bounded number of them at a time.
 //! What grows with the cluster is the list of names, compressed (a few bytes per object).
 
 mod collect;
 mod files;
+mod hooks;
 mod item;
 mod related;
 mod volumes;
@@ -22,12 +27,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_cluster::{Cluster, Discovery};
 use refloat_model::{Backup, BackupPhase, Results, layout};
-use refloat_plan::backup::{BackupPlan, names_group, plan_backup};
+use refloat_plan::{
+    PlanError,
+    backup::{BackupPlan, names_group, plan_backup},
+    hooks::BackupHookRules,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog};
 
 pub(crate) use files::json_gz;
+use hooks::{EndOnDrop, Hooks, Running};
 
 /// What a backup needs.
 #[derive(Debug)]
@@ -54,6 +64,9 @@ pub struct BackupOptions {
     pub page_size: u32,
     /// Kinds listed at once.
     pub parallel_lists: usize,
+    /// Pods (groups of pods that share a claim count as one) that are held still by hooks at once. One, as
+    /// in Velero, never stops two replicas of an application at the same time.
+    pub parallel_hooks: usize,
 }
 
 impl Default for BackupOptions {
@@ -61,6 +74,7 @@ impl Default for BackupOptions {
         Self {
             page_size: 500,
             parallel_lists: 4,
+            parallel_hooks: 1,
         }
     }
 }
@@ -95,10 +109,12 @@ pub async fn run_backup(job: BackupJob) -> Result<BackupReport, EngineError> {
     }
     job.progress.reset();
     let location = job.location.clone();
+    let running = EndOnDrop(Running::default());
     let result = tokio::select! {
         () = cancel.cancelled() => Err(EngineError::Cancelled),
-        result = write(job, &name) => result,
+        result = write(job, &name, &running.0) => result,
     };
+    running.0.end().await;
     if let Err(error) = &result {
         clean_up(&location, &name, error).await;
     }
@@ -142,7 +158,7 @@ async fn clean_up(location: &Location, name: &str, error: &EngineError) {
     }
 }
 
-async fn write(job: BackupJob, name: &str) -> Result<BackupReport, EngineError> {
+async fn write(job: BackupJob, name: &str, running: &Running) -> Result<BackupReport, EngineError> {
     let namespace = job.backup.metadata.namespace.clone().unwrap_or_default();
     let log = Arc::new(JobLog::new(format!("backup={namespace}/{name}")));
     let started = job
@@ -153,7 +169,9 @@ async fn write(job: BackupJob, name: &str) -> Result<BackupReport, EngineError> 
     let started = started.map_or_else(Timestamp::now, |time| time.0);
     let plan = make_plan(&job, &log).await?;
     log.info(&format!("{} kinds are listed", plan.plan.listings.len()));
-    let contents = collect::write_contents(&job, name, started, plan, &log).await?;
+    let rules = BackupHookRules::new(&job.backup.spec.hooks, &plan.discovery.resources).map_err(bad_plan)?;
+    let hooks = Hooks::new(rules, job.options.parallel_hooks, running.clone());
+    let contents = collect::write_contents(&job, name, started, plan, hooks, &log).await?;
     if job.cancel.is_cancelled() {
         return Err(EngineError::Cancelled);
     }
@@ -186,11 +204,7 @@ async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError
         }
     }
     let facts = collect::namespace_facts(&job.cluster, job.options.page_size).await?;
-    let plan =
-        plan_backup(&job.backup.spec, &discovery.resources, &facts).map_err(|error| EngineError::Plan {
-            doing: "cannot plan the backup".into(),
-            source: error.into(),
-        })?;
+    let plan = plan_backup(&job.backup.spec, &discovery.resources, &facts).map_err(bad_plan)?;
     for missing in &plan.missing_namespaces {
         log.error(
             missing,
@@ -201,6 +215,13 @@ async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError
         log.warn("", warning);
     }
     Ok(Planned { plan, discovery })
+}
+
+fn bad_plan(error: PlanError) -> EngineError {
+    EngineError::Plan {
+        doing: "cannot plan the backup".into(),
+        source: error.into(),
+    }
 }
 
 /// What is backed up, and what the cluster serves.
@@ -226,6 +247,7 @@ fn describe(backup: &mut Backup, contents: &collect::Contents, log: &JobLog, sta
     status.warnings = warnings;
     status.errors = errors;
     status.start_timestamp = Some(seconds(started));
+    status.hook_status = Some(contents.hooks);
     status.progress = Some(refloat_model::backup::BackupProgress {
         total_items: items,
         items_backed_up: items,

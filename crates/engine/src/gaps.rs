@@ -1,23 +1,10 @@
 //! What a spec asks for and this release does not do yet: said in the results, never passed over.
 
-use refloat_model::{BackupSpec, RestoreSpec};
-use serde_json::Value;
-
-/// Beginnings of the annotations by which a pod asks for hooks around its backup.
-const POD_HOOKS: [&str; 3] = [
-    "hook.backup.velero.io/",
-    "pre.hook.backup.velero.io/",
-    "post.hook.backup.velero.io/",
-];
+use refloat_model::BackupSpec;
 
 /// One warning for each part of a backup's spec that has no effect.
 pub(crate) fn of_backup(spec: &BackupSpec) -> Vec<String> {
     let mut gaps = Vec::new();
-    if !spec.hooks.resources.is_empty() {
-        gaps.push(
-            "spec.hooks: hooks are not run by this release; quiesce the applications by other means".into(),
-        );
-    }
     if spec.resource_policy.is_some() {
         gaps.push("spec.resourcePolicy: resource policies are not applied by this release".into());
     }
@@ -33,22 +20,4 @@ pub(crate) fn of_backup(spec: &BackupSpec) -> Vec<String> {
         ));
     }
     gaps
-}
-
-/// One warning for each part of a restore's spec that has no effect.
-pub(crate) fn of_restore(spec: &RestoreSpec) -> Vec<String> {
-    let mut gaps = Vec::new();
-    if !spec.hooks.resources.is_empty() {
-        gaps.push("spec.hooks: hooks are not run by this release; run the commands by hand".into());
-    }
-    gaps
-}
-
-/// Whether a pod asks for hooks around its backup.
-pub(crate) fn pod_asks_for_hooks(pod: &Value) -> bool {
-    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
-    annotations.is_some_and(|all| {
-        all.keys()
-            .any(|key| POD_HOOKS.iter().any(|start| key.starts_with(start)))
-    })
 }

@@ -51,6 +51,12 @@ impl JobLog {
         self.lock().line("info", message, &self.subject);
     }
 
+    /// A line for this log alone, because what it quotes is not ours: nobody but the owner of the job is
+    /// to read it.
+    pub(crate) fn quote(&self, message: &str) {
+        self.lock().line("info", message, &self.subject);
+    }
+
     /// Something that deserves a look, about a namespace (empty: the cluster).
     pub(crate) fn warn(&self, namespace: &str, message: &str) {
         tracing::warn!(subject = self.subject, namespace, "{message}");

@@ -14,6 +14,7 @@ mod error;
 pub mod fuzzing;
 mod gaps;
 mod gzip;
+mod hook;
 mod job_log;
 mod kind_list;
 pub mod location;

@@ -6,6 +6,9 @@
 //! before it has ended. After the definitions of custom resources the server is asked anew what it
 //! serves.
 //!
+//! # Hooks
+//! Commands in restored pods run beside the restore, and it ends when they have; see [`hooks`].
+//!
 //! # After a crash
 //! A restore that is run again does everything again and ends the same: an object that carries this
 //! restore's label was created by the earlier try and counts as created. Nothing is created twice,
@@ -14,6 +17,7 @@
 mod execute;
 mod existing;
 mod files;
+mod hooks;
 mod namespaces;
 mod sort;
 mod survey;
@@ -26,7 +30,7 @@ use refloat_model::{Backup, Restore, RestorePhase, Results, layout::BackupFile, 
 use refloat_plan::priorities::Priorities;
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Location, Progress, backup::seconds, catalog, gaps, job_log::JobLog};
+use crate::{EngineError, Location, Progress, backup::seconds, catalog, job_log::JobLog};
 
 /// What a restore needs.
 #[derive(Debug)]
@@ -110,9 +114,6 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
         "restoring from backup {backup} in {}",
         job.location.name()
     ));
-    for warning in gaps::of_restore(&job.restore.spec) {
-        log.warn("", &warning);
-    }
     let volumes = catalog::read_json_gz(&job.location, &BackupFile::VolumeInfo.key(&backup)).await?;
     let sorted = sort::sort_archive(&job, &backup).await?;
     if sorted.inventory().is_empty() {
@@ -132,6 +133,7 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
     status.errors = errors;
     status.start_timestamp = Some(seconds(started));
     status.completion_timestamp = Some(seconds(Timestamp::now()));
+    status.hook_status = Some(done.hooks);
     let count = |items: u64| i64::try_from(items).unwrap_or(i64::MAX);
     status.progress = Some(RestoreProgress {
         total_items: count(job.progress.total()),

@@ -15,7 +15,7 @@ use crate::{
 pub enum HookErrorMode {
     /// Go on as though it had worked; the failure is still counted.
     Continue,
-    /// The item is not backed up, or the remaining restore hooks of the pod do not run.
+    /// The pod is not backed up, or the remaining hooks of the restore do not run.
     Fail,
 }
 
@@ -103,7 +103,7 @@ pub struct ExecHook {
     /// The argument vector.
     #[serde(default, deserialize_with = "null_as_default")]
     pub command: Vec<String>,
-    /// Absent: `Fail`.
+    /// Absent: a failure is an error of the backup, and the pod is backed up all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<HookErrorMode>,
     /// Zero: 30 s.
@@ -218,7 +218,7 @@ pub struct InitRestoreHook {
     )]
     #[schemars(schema_with = "raw_objects")]
     pub init_containers: Vec<Value>,
-    /// How long they may take.
+    /// Read and without effect, as in Velero: the kubelet runs init containers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeout: GoDuration,
 }

@@ -40,6 +40,9 @@ pub const RETENTION: &str = "refloat.io/retention";
 pub const PINNED: &str = "refloat.io/pinned";
 /// Annotation on a schedule, ours: the run that is being made, so that no crash makes a second one.
 pub const RUN: &str = "refloat.io/run";
+/// Annotation on a restored pod: which restore's exec hooks have run in it, and how many failed, as JSON. Ours
+/// only: a restore that goes on after a crash does not run them twice.
+pub const RESTORE_HOOKS: &str = "refloat.io/restore-hooks";
 /// The finalizer on restores: the bucket's `restores/<name>/` goes with the object.
 pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
 

@@ -13,6 +13,7 @@ pub mod existing;
 pub mod filter;
 #[cfg(test)]
 mod fixture;
+pub mod hooks;
 mod json;
 pub mod managed_fields;
 pub mod merge_patch;

@@ -82,6 +82,9 @@ pub fn prepare(
     rewrite(ctx, resource, &mut object, stripped.managed_fields.as_ref());
     map_namespaces(ctx, resource, &mut object);
     let namespace = ctx.target_namespace(&name.namespace).to_owned();
+    if resource.is("pods", "") {
+        ctx.hooks.prepare_pod(&namespace, &mut object);
+    }
     add_labels(ctx, &mut object, &namespace);
     let status = stripped.status.filter(|_| ctx.restores_status(resource, &object));
     Prepared::Create(Box::new(PreparedItem {

@@ -64,8 +64,13 @@ pub(crate) fn program() -> &'static Path {
 impl Scene {
     /// A scene for the test `name`, without a server.
     pub(crate) fn new(name: &str) -> Self {
-        let cluster = Cluster::shared(0).unwrap();
-        let namespace = format!("cli-{name}-{}", std::process::id());
+        Self::on(0, &format!("cli-{name}-{}", std::process::id()))
+    }
+
+    /// A scene in that namespace of a cluster with so many nodes, without a server.
+    pub(crate) fn on(nodes: u32, namespace: &str) -> Self {
+        let cluster = Cluster::shared(nodes).unwrap();
+        let namespace = namespace.to_owned();
         let folder = tempfile::tempdir().unwrap();
         Self {
             cluster,
@@ -78,7 +83,12 @@ impl Scene {
 
     /// A scene with our server, working on a bucket of its own.
     pub(crate) fn with_server(name: &str) -> Self {
-        let mut scene = Self::new(name);
+        Self::new(name).and_server()
+    }
+
+    /// The scene with our server, working on a bucket of its own.
+    pub(crate) fn and_server(self) -> Self {
+        let mut scene = self;
         scene.install_definitions();
         let bucket = scene.namespace.clone();
         scene.cluster.create_bucket(&bucket).unwrap();
@@ -93,23 +103,7 @@ impl Scene {
         let home =
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": scene.namespace } });
         scene.apply(&[home, secret, location]);
-        let log = File::create(scene.folder.path().join("server.log")).unwrap();
-        let server = scene
-            .command(program())
-            .args([
-                "server",
-                "--metrics-address=127.0.0.1:0",
-                "--download-address=127.0.0.1:0",
-                // Which location is the default is said by the locations themselves.
-                "--default-backup-storage-location=",
-                "-n",
-                &scene.namespace,
-            ])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        scene.server = Some(server);
+        scene.start_server();
         let phase = [
             "-n",
             &scene.namespace,
@@ -134,6 +128,39 @@ impl Scene {
             let _ = server.kill();
             let _ = server.wait();
         }
+    }
+
+    fn start_server(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("server.log"))
+            .unwrap();
+        let server = self
+            .command(program())
+            .args([
+                "server",
+                "--metrics-address=127.0.0.1:0",
+                "--download-address=127.0.0.1:0",
+                // Which location is the default is said by the locations themselves.
+                "--default-backup-storage-location=",
+                "-n",
+                &self.namespace,
+            ])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.server = Some(server);
+    }
+
+    /// Kills the server as a lost node would, and starts another.
+    pub(crate) fn replace_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+        self.start_server();
     }
 
     /// Puts the custom resource definitions into the cluster, with the program under test.

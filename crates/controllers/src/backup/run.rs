@@ -144,6 +144,7 @@ impl BackupController {
         let options = &self.context.options;
         BackupOptions {
             page_size: page_size(options.client_page_size),
+            parallel_hooks: options.item_block_worker_count,
             ..BackupOptions::default()
         }
     }

@@ -5,10 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -16,23 +13,24 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use refloat_cluster::{Cluster, ClusterError, Discovery, listing::Listing as Pages};
 use refloat_model::{
-    GroupResource, ObjectName, archive, layout::BackupFile, resource::ApiResource,
+    GroupResource, ObjectName, archive, hooks::HookStatus, layout::BackupFile, resource::ApiResource,
     volume_info::BackupVolumeInfo,
 };
 use refloat_plan::{
-    backup::{BackupPlan, ListScope, Listing, NamespaceFacts, Verdict},
-    backup_action::{self, RbacIndex},
+    backup::{BackupPlan, ListScope, Listing, NamespaceFacts, RelatedVerdict, Verdict},
+    backup_action::{self, RbacIndex, RelatedItem},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     BackupJob, Planned,
+    hooks::{Blocks, Held, Hooks},
     item::{Item, type_prefix},
     related::{self, Related},
     volumes::Volumes,
 };
 use crate::{
-    EngineError, Progress, archive_writer::ArchiveWriter, error::chain, gaps, gzip::Written, job_log::JobLog,
+    EngineError, Progress, archive_writer::ArchiveWriter, error::chain, gzip::Written, job_log::JobLog,
     kind_list::KindList,
 };
 
@@ -51,6 +49,8 @@ pub(super) struct Contents {
     pub list: Bytes,
     /// `*-volumeinfo.json.gz`, unpacked.
     pub volumes: Vec<BackupVolumeInfo>,
+    /// How the hooks went.
+    pub hooks: HookStatus,
 }
 
 /// What all listers share.
@@ -64,8 +64,7 @@ pub(super) struct Shared {
     backup: String,
     /// Bindings of service accounts, where they do not come by themselves.
     bindings: RbacIndex,
-    /// Pods that ask for hooks.
-    hooked_pods: AtomicU64,
+    pub hooks: Hooks,
     progress: Progress,
     budget: Arc<Semaphore>,
     pub related: Mutex<Related>,
@@ -92,6 +91,7 @@ pub(super) struct Kind {
     listed_as: String,
     prefix: Vec<u8>,
     acts: bool,
+    is_claim: bool,
     has_volumes: bool,
 }
 
@@ -116,9 +116,15 @@ impl Kind {
             listed_as: resource.gvk().to_string(),
             prefix: type_prefix(&resource),
             acts: backup_action::needs_parsing(group_resource),
+            is_claim: group_resource.is("persistentvolumeclaims", ""),
             has_volumes: group_resource.is("persistentvolumes", ""),
             resource,
         })
+    }
+
+    /// Whether it is what pods mount: claims or volumes.
+    pub(super) fn is_volume(&self) -> bool {
+        self.is_claim || self.has_volumes
     }
 }
 
@@ -128,6 +134,7 @@ pub(super) async fn write_contents(
     name: &str,
     started: Timestamp,
     planned: Planned,
+    hooks: Hooks,
     log: &Arc<JobLog>,
 ) -> Result<Contents, EngineError> {
     let key = BackupFile::Contents.key(name);
@@ -144,7 +151,7 @@ pub(super) async fn write_contents(
         page_size: job.options.page_size,
         backup: name.to_owned(),
         bindings,
-        hooked_pods: AtomicU64::new(0),
+        hooks,
         progress: job.progress.clone(),
         budget: Arc::new(Semaphore::new(BUDGET)),
         related: Mutex::new(Related::default()),
@@ -172,13 +179,6 @@ pub(super) async fn write_contents(
         return Err(error);
     }
     let tarball = archive.finish().await.map_err(failed)?;
-    let hooked = shared.hooked_pods.load(Ordering::Relaxed);
-    if hooked > 0 {
-        log.warn(
-            "",
-            &format!("{hooked} pods ask for hooks by annotation; hooks are not run by this release"),
-        );
-    }
     let volumes = std::mem::take(&mut *lock(&shared.volumes)).finish();
     log.info(&format!(
         "{items} objects are in the tarball, which has {} bytes",
@@ -189,10 +189,11 @@ pub(super) async fn write_contents(
         items,
         list: list.finish(),
         volumes,
+        hooks: shared.hooks.status(),
     })
 }
 
-fn lister_died(error: &tokio::task::JoinError) -> EngineError {
+pub(super) fn lister_died(error: &tokio::task::JoinError) -> EngineError {
     EngineError::Plan {
         doing: "listing ended by itself".into(),
         source: error.to_string().into(),
@@ -231,7 +232,7 @@ async fn list_all(
     parallel: usize,
     sender: mpsc::Sender<Batch>,
 ) -> Result<(), EngineError> {
-    let mut running = futures::stream::iter((0..shared.plan.listings.len()).map(|index| {
+    let mut running = futures::stream::iter(order(&shared).into_iter().map(|index| {
         let (shared, sender) = (shared.clone(), sender.clone());
         let task = tokio::spawn(async move { list_kind(&shared, index, &sender).await });
         tokio_util::task::AbortOnDropHandle::new(task)
@@ -245,10 +246,33 @@ async fn list_all(
     list_namespaces(&shared, &sender).await
 }
 
+/// In which order kinds are begun: as planned, but what pods mount last, because it waits for the pods.
+fn order(shared: &Shared) -> Vec<usize> {
+    let kind = |index: &usize| &shared.plan.listings[*index].resource.group_resource;
+    let mounted = |index: &usize| {
+        kind(index).is("persistentvolumeclaims", "") || kind(index).is("persistentvolumes", "")
+    };
+    let all = 0..shared.plan.listings.len();
+    if !all.clone().any(|index| kind(&index).is("pods", "")) {
+        shared.hooks.pods_done.cancel();
+    }
+    let (last, mut order): (Vec<_>, Vec<_>) = all.partition(mounted);
+    order.extend(last);
+    order
+}
+
 /// Lists one kind in its scope.
-async fn list_kind(shared: &Shared, index: usize, sender: &mpsc::Sender<Batch>) -> Result<(), EngineError> {
+async fn list_kind(
+    shared: &Arc<Shared>,
+    index: usize,
+    sender: &mpsc::Sender<Batch>,
+) -> Result<(), EngineError> {
     let listing = &shared.plan.listings[index];
     let kind = Kind::new(listing.resource.clone());
+    let pods = kind.resource.group_resource.is("pods", "");
+    if kind.is_volume() {
+        shared.hooks.pods_done.cancelled().await;
+    }
     let namespaces: Vec<Option<&str>> = match &listing.scope {
         ListScope::Cluster | ListScope::AllNamespaces => vec![None],
         ListScope::Namespaces(names) => names.iter().map(|name| Some(name.as_str())).collect(),
@@ -259,11 +283,19 @@ async fn list_kind(shared: &Shared, index: usize, sender: &mpsc::Sender<Batch>) 
     };
     let mut seen = HashSet::new();
     let mut gatherer = Gatherer::new(shared, kind.clone(), sender);
+    if pods {
+        gatherer.hold(
+            Blocks::new(shared, &kind, sender),
+            !listing.ordered_first.is_empty(),
+        );
+    }
     for name in &listing.ordered_first {
-        if fetch(shared, &kind, name, &mut gatherer).await? {
+        let written = shared.hooks.has_written(shared, &kind, name);
+        if written || fetch(shared, &kind, name, &mut gatherer).await? {
             seen.insert(name.clone());
         }
     }
+    gatherer.end_order().await;
     let several = selectors.len() > 1 || !listing.ordered_first.is_empty();
     for namespace in namespaces {
         for selector in &selectors {
@@ -284,7 +316,12 @@ async fn list_kind(shared: &Shared, index: usize, sender: &mpsc::Sender<Batch>) 
             }
         }
     }
-    let found = gatherer.finish().await;
+    let blocks = gatherer.held.take();
+    let mut found = gatherer.finish().await;
+    if let Some(held) = blocks {
+        found += held.blocks.finish().await?;
+        shared.hooks.pods_done.cancel();
+    }
     if found > 0 {
         shared
             .log
@@ -364,6 +401,9 @@ async fn drain(
         {
             continue;
         }
+        if shared.hooks.has_written(shared, &gatherer.kind, &name) {
+            continue;
+        }
         gatherer.add(name, bare, json).await;
     }
     Ok(())
@@ -404,6 +444,23 @@ pub(super) struct Gatherer<'a> {
     bytes: usize,
     found: u64,
     names: HashMap<String, Arc<str>>,
+    /// Where pods with hooks go.
+    held: Option<Holding>,
+    /// What the gathered objects refer to, where that is wanted.
+    followed: Option<Vec<RelatedItem>>,
+}
+
+/// Where pods with hooks go.
+struct Holding {
+    blocks: Blocks,
+    /// Whether those without hooks go there too, for the sake of their order.
+    all: bool,
+}
+
+/// What became of an object.
+enum Acted {
+    Write { bare: bool, json: Bytes },
+    Hold(Held),
 }
 
 impl<'a> Gatherer<'a> {
@@ -416,7 +473,34 @@ impl<'a> Gatherer<'a> {
             bytes: 0,
             found: 0,
             names: HashMap::new(),
+            held: None,
+            followed: None,
         }
+    }
+
+    /// Has pods with hooks put aside; with `all`, others too until [`Gatherer::end_order`].
+    fn hold(&mut self, blocks: Blocks, all: bool) {
+        self.held = Some(Holding { blocks, all });
+    }
+
+    /// What was put aside for its order is backed up.
+    async fn end_order(&mut self) {
+        if let Some(held) = &mut self.held
+            && held.all
+        {
+            held.all = false;
+            held.blocks.in_order().await;
+        }
+    }
+
+    /// Has it noted what the objects refer to.
+    pub(super) fn follow(&mut self) {
+        self.followed = Some(Vec::new());
+    }
+
+    /// What the objects so far refer to, as far as it belongs into the backup.
+    pub(super) fn followed(&mut self) -> Vec<RelatedItem> {
+        self.followed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// A name whose namespace is shared with all others of that namespace.
@@ -437,7 +521,15 @@ impl<'a> Gatherer<'a> {
             self.shared.log.error(&name.namespace, &text);
             return;
         }
-        let (bare, json) = self.act(&name, bare, json);
+        let (bare, json) = match self.act(&name, bare, json) {
+            Acted::Write { bare, json } => (bare, json),
+            Acted::Hold(pod) => {
+                if let Some(held) = &mut self.held {
+                    held.blocks.take(pod).await;
+                }
+                return;
+            }
+        };
         self.bytes += json.len() + self.kind.prefix.len();
         self.found += 1;
         self.entries.push(Entry { name, bare, json });
@@ -447,33 +539,43 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Applies the kind's action, and takes note of what the object refers to.
-    fn act(&self, name: &ObjectName, bare: bool, json: Bytes) -> (bool, Bytes) {
+    fn act(&mut self, name: &ObjectName, bare: bool, json: Bytes) -> Acted {
+        let shared = self.shared;
         let kind = &self.kind.resource.group_resource;
-        lock(&self.shared.related).written(kind, name);
-        if !self.kind.acts && !self.kind.has_volumes {
-            return (bare, json);
+        let parsed = if self.kind.acts || self.kind.has_volumes {
+            serde_json::from_slice::<serde_json::Value>(&json).ok()
+        } else {
+            None
+        };
+        if let (Some(held), Some(pod)) = (&self.held, &parsed)
+            && let Some(pod) = shared.hooks.hold(shared, name, pod, held.all)
+        {
+            return Acted::Hold(pod);
         }
-        let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&json) else {
-            return (bare, json);
+        lock(&shared.related).written(kind, name);
+        let Some(mut value) = parsed else {
+            return Acted::Write { bare, json };
         };
         if self.kind.has_volumes {
-            lock(&self.shared.volumes).add(&value);
+            lock(&shared.volumes).add(&value);
         }
         if !self.kind.acts {
-            return (bare, json);
+            return Acted::Write { bare, json };
         }
-        if kind.is("pods", "") && gaps::pod_asks_for_hooks(&value) {
-            self.shared.hooked_pods.fetch_add(1, Ordering::Relaxed);
-        }
-        let outcome = backup_action::act(&self.shared.backup, &self.shared.bindings, kind, &mut value);
+        let outcome = backup_action::act(&shared.backup, &shared.bindings, kind, &mut value);
         let all = outcome.must_include_additional;
-        lock(&self.shared.related).wanted(&self.shared.plan, outcome.related, all);
-        if !outcome.changed {
-            return (bare, json);
+        if let Some(followed) = &mut self.followed {
+            let allowed = |item: &&RelatedItem| {
+                let verdict = shared.plan.related_allowed(&item.resource, &item.name.namespace);
+                all || verdict != RelatedVerdict::Excluded
+            };
+            followed.extend(outcome.related.iter().filter(allowed).cloned());
         }
-        match serde_json::to_vec(&value) {
-            Ok(changed) => (bare, Bytes::from(changed)),
-            Err(_) => (bare, json),
+        lock(&shared.related).wanted(&shared.plan, outcome.related, all);
+        let changed = outcome.changed.then(|| serde_json::to_vec(&value).ok()).flatten();
+        Acted::Write {
+            bare,
+            json: changed.map_or(json, Bytes::from),
         }
     }
 

@@ -65,7 +65,8 @@ impl Related {
         self.kinds.push(resource.clone());
     }
 
-    fn is_written(&self, kind: &GroupResource, name: &ObjectName) -> bool {
+    /// Whether an object that others may refer to is in the tarball.
+    pub(super) fn is_written(&self, kind: &GroupResource, name: &ObjectName) -> bool {
         self.written.contains(&self.key.hash_one((kind, name)))
     }
 }

@@ -8,7 +8,9 @@ use refloat_cluster::{
     Cluster, ClusterError, Discovery,
     apply::{PatchKind, WriteOptions},
 };
-use refloat_model::{GroupResource, ObjectName, resource::ApiResource, volume_info::BackupVolumeInfo};
+use refloat_model::{
+    GroupResource, ObjectName, hooks::HookStatus, resource::ApiResource, volume_info::BackupVolumeInfo,
+};
 use refloat_plan::{
     managed_fields::Carry,
     restore::{ResourceStep, RestoreClass, RestorePlan, plan_restore},
@@ -19,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     RestoreJob, existing,
+    hooks::Hooks,
     namespaces::{self, Namespaces},
     survey::Survey,
 };
@@ -34,6 +37,8 @@ use crate::{
 pub(super) struct Done {
     /// `restore-*-resource-list.json.gz`.
     pub list: Bytes,
+    /// How the hooks went.
+    pub hooks: HookStatus,
 }
 
 /// What happened to one object.
@@ -64,6 +69,7 @@ pub(super) struct Run {
     pub cluster: Cluster,
     pub log: Arc<JobLog>,
     pub namespaces: Namespaces,
+    pub hooks: Hooks,
     progress: Progress,
     plan: RestorePlan,
     survey: Survey,
@@ -125,6 +131,7 @@ pub(super) async fn execute(
         cluster: job.cluster.clone(),
         log: log.clone(),
         namespaces: Namespaces::new(job.options.terminating_timeout),
+        hooks: Hooks::begin(job, log),
         progress: job.progress.clone(),
         plan,
         survey,
@@ -146,7 +153,10 @@ pub(super) async fn execute(
         }
         next += 1;
     }
-    Ok(Done { list: list.finish() })
+    Ok(Done {
+        list: list.finish(),
+        hooks: run.hooks.finish().await?,
+    })
 }
 
 fn name_of(job: &RestoreJob) -> &str {
@@ -366,8 +376,12 @@ async fn create(
         ..WriteOptions::default()
     };
     match run.cluster.create(api, name, body, options).await {
-        Ok(_) => {
+        Ok(made) => {
             finish(run, api, name, &item).await?;
+            if kind.is("pods", "") && run.context().hooks.may_apply(&item.object) {
+                let made = serde_json::from_slice(&made).unwrap_or(item.object);
+                run.hooks.pod_created(&run.context().hooks, name, &made).await;
+            }
             Ok(Fate::Created)
         }
         Err(error) if exists(&error) => existing::settle(run, api, name, &item, &error).await,

@@ -48,6 +48,9 @@ pub(super) async fn settle(
     match decide_existing(&run.context(), kind, &item.object, &live) {
         Existing::Ours => {
             finish(run, api, name, item).await?;
+            if kind.is("pods", "") {
+                run.hooks.pod_created(&run.context().hooks, name, &live).await;
+            }
             Ok(Fate::Created)
         }
         Existing::Same { labels: None } => Ok(Fate::Skipped),

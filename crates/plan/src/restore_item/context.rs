@@ -8,7 +8,7 @@ use refloat_model::{
 };
 use serde_json::Value;
 
-use crate::{PlanError, filter::KindFilter, json};
+use crate::{PlanError, filter::KindFilter, hooks::RestoreHookRules, json};
 
 /// What happens to an object that is already in the cluster and differs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct RestoreContext {
     /// When the restore began, as the API server's clock may have it: an object with this restore's
     /// label that is older was made by another restore of the same name. Absent: age does not count.
     pub not_before: Option<Timestamp>,
+    /// What runs in restored pods.
+    pub hooks: RestoreHookRules,
     /// How the data of each persistent volume was backed up.
     pub(super) volume_methods: HashMap<String, String>,
     status_kinds: Option<KindFilter>,
@@ -48,7 +50,7 @@ impl RestoreContext {
     /// From the spec (with `backupName` filled in), the kinds of the cluster and the backup's volumes.
     ///
     /// # Errors
-    /// A pattern in `restoreStatus` that cannot be read.
+    /// A pattern in `restoreStatus` or a selector in `hooks` that cannot be read.
     pub fn new(
         restore_name: &str,
         spec: &RestoreSpec,
@@ -79,6 +81,7 @@ impl RestoreContext {
             },
             reprovisioned: HashSet::new(),
             not_before: None,
+            hooks: RestoreHookRules::new(restore_name, &spec.hooks)?,
             volume_methods: with_data
                 .map(|info| (info.pv_name.clone(), info.backup_method.clone()))
                 .collect(),
