@@ -22,10 +22,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_cluster::{Cluster, Discovery};
 use refloat_model::{Backup, BackupPhase, Results, layout};
-use refloat_plan::backup::{BackupPlan, names_group, plan_backup};
+use refloat_plan::{
+    backup::{BackupPlan, names_group, plan_backup},
+    resource_policy::ResourcePolicies,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog};
+use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog, rules};
 
 pub(crate) use files::json_gz;
 
@@ -54,6 +57,8 @@ pub struct BackupOptions {
     pub page_size: u32,
     /// Kinds listed at once.
     pub parallel_lists: usize,
+    /// Policies, in place of those that the spec names.
+    pub policies: Option<ResourcePolicies>,
 }
 
 impl Default for BackupOptions {
@@ -61,6 +66,7 @@ impl Default for BackupOptions {
         Self {
             page_size: 500,
             parallel_lists: 4,
+            policies: None,
         }
     }
 }
@@ -151,7 +157,11 @@ async fn write(job: BackupJob, name: &str) -> Result<BackupReport, EngineError> 
         .as_ref()
         .and_then(|status| status.start_timestamp.clone());
     let started = started.map_or_else(Timestamp::now, |time| time.0);
-    let plan = make_plan(&job, &log).await?;
+    let policies = match &job.options.policies {
+        Some(given) => Some(given.clone()),
+        None => rules::resource_policies(&job.cluster, &namespace, &job.backup.spec).await?,
+    };
+    let plan = make_plan(&job, policies.as_ref(), &log).await?;
     log.info(&format!("{} kinds are listed", plan.plan.listings.len()));
     let contents = collect::write_contents(&job, name, started, plan, &log).await?;
     if job.cancel.is_cancelled() {
@@ -170,7 +180,11 @@ async fn write(job: BackupJob, name: &str) -> Result<BackupReport, EngineError> 
 }
 
 /// Asks the cluster what there is and decides what is backed up.
-async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError> {
+async fn make_plan(
+    job: &BackupJob,
+    policies: Option<&ResourcePolicies>,
+    log: &JobLog,
+) -> Result<Planned, EngineError> {
     let failed = |source| EngineError::cluster("cannot find out what the cluster serves", source);
     let discovery = job.cluster.discover().await.map_err(failed)?;
     for api in &discovery.unavailable {
@@ -186,18 +200,21 @@ async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError
         }
     }
     let facts = collect::namespace_facts(&job.cluster, job.options.page_size).await?;
-    let plan =
-        plan_backup(&job.backup.spec, &discovery.resources, &facts).map_err(|error| EngineError::Plan {
-            doing: "cannot plan the backup".into(),
-            source: error.into(),
-        })?;
+    let mut gaps = gaps::of_backup(&job.backup.spec);
+    gaps.extend(policies.and_then(gaps::of_policies));
+    let spec = policies.map(|policies| policies.complement(&job.backup.spec, &discovery.resources));
+    let spec = spec.as_ref().unwrap_or(&job.backup.spec);
+    let plan = plan_backup(spec, &discovery.resources, &facts).map_err(|error| EngineError::Plan {
+        doing: "cannot plan the backup".into(),
+        source: error.into(),
+    })?;
     for missing in &plan.missing_namespaces {
         log.error(
             missing,
             &format!("namespace {missing} is named in the backup's spec but does not exist"),
         );
     }
-    for warning in plan.warnings.iter().chain(&gaps::of_backup(&job.backup.spec)) {
+    for warning in plan.warnings.iter().chain(&gaps) {
         log.warn("", warning);
     }
     Ok(Planned { plan, discovery })

@@ -1,6 +1,7 @@
 //! What a spec asks for and this release does not do yet: said in the results, never passed over.
 
 use refloat_model::{BackupSpec, RestoreSpec};
+use refloat_plan::resource_policy::ResourcePolicies;
 use serde_json::Value;
 
 /// Beginnings of the annotations by which a pod asks for hooks around its backup.
@@ -18,9 +19,6 @@ pub(crate) fn of_backup(spec: &BackupSpec) -> Vec<String> {
             "spec.hooks: hooks are not run by this release; quiesce the applications by other means".into(),
         );
     }
-    if spec.resource_policy.is_some() {
-        gaps.push("spec.resourcePolicy: resource policies are not applied by this release".into());
-    }
     let asked = [
         ("spec.snapshotVolumes", spec.snapshot_volumes),
         ("spec.snapshotMoveData", spec.snapshot_move_data),
@@ -33,6 +31,17 @@ pub(crate) fn of_backup(spec: &BackupSpec) -> Vec<String> {
         ));
     }
     gaps
+}
+
+/// A warning, if a backup's policies have rules about the data of volumes.
+pub(crate) fn of_policies(policies: &ResourcePolicies) -> Option<String> {
+    let rules = policies.volume_policies;
+    (rules > 0).then(|| {
+        format!(
+            "spec.resourcePolicy: its {rules} volumePolicies are valid and have no effect in this release, because the \
+             data of volumes is not part of its backups; all claims and volumes are backed up as objects"
+        )
+    })
 }
 
 /// One warning for each part of a restore's spec that has no effect.

@@ -16,11 +16,11 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use refloat_cluster::{Cluster, ClusterError, Discovery, listing::Listing as Pages};
 use refloat_model::{
-    GroupResource, ObjectName, archive, layout::BackupFile, resource::ApiResource,
+    GroupResource, ObjectName, archive, labels, layout::BackupFile, resource::ApiResource,
     volume_info::BackupVolumeInfo,
 };
 use refloat_plan::{
-    backup::{BackupPlan, ListScope, Listing, NamespaceFacts, Verdict},
+    backup::{BackupPlan, ListScope, Listing, NamespaceFacts, SkipReason, Verdict},
     backup_action::{self, RbacIndex},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -260,7 +260,7 @@ async fn list_kind(shared: &Shared, index: usize, sender: &mpsc::Sender<Batch>) 
     let mut seen = HashSet::new();
     let mut gatherer = Gatherer::new(shared, kind.clone(), sender);
     for name in &listing.ordered_first {
-        if fetch(shared, &kind, name, &mut gatherer).await? {
+        if fetch(shared, &kind, name, false, &mut gatherer).await? {
             seen.insert(name.clone());
         }
     }
@@ -294,12 +294,13 @@ async fn list_kind(shared: &Shared, index: usize, sender: &mpsc::Sender<Batch>) 
     Ok(())
 }
 
-/// Reads one object by its name and gathers it if it is kept. What is not there (any more), or may
-/// not be read, is no reason to stop.
+/// Reads one object by its name and gathers it if it is kept; if it `must` be, whatever the filters and
+/// its own label say. What is not there (any more), or may not be read, is no reason to stop.
 pub(super) async fn fetch(
     shared: &Shared,
     kind: &Kind,
     name: &ObjectName,
+    must: bool,
     gatherer: &mut Gatherer<'_>,
 ) -> Result<bool, EngineError> {
     let resource = &kind.resource.group_resource;
@@ -316,8 +317,10 @@ pub(super) async fn fetch(
     let Ok(item) = serde_json::from_slice::<Item<'_>>(&json) else {
         return Ok(false);
     };
-    if !matches!(shared.plan.verdict(resource, &item.meta()), Verdict::Keep) {
-        return Ok(false);
+    match shared.plan.verdict(resource, &item.meta()) {
+        Verdict::Keep => {}
+        Verdict::Skip(reason) if must && reason != SkipReason::Deleting && !item.meta().deleting => {}
+        Verdict::Skip(_) => return Ok(false),
     }
     let bare = item.api_version.is_none();
     gatherer.add(name.clone(), bare, json).await;
@@ -437,7 +440,9 @@ impl<'a> Gatherer<'a> {
             self.shared.log.error(&name.namespace, &text);
             return;
         }
-        let (bare, json) = self.act(&name, bare, json);
+        let Some((bare, json)) = self.act(&name, bare, json) else {
+            return;
+        };
         self.bytes += json.len() + self.kind.prefix.len();
         self.found += 1;
         self.entries.push(Entry { name, bare, json });
@@ -446,34 +451,42 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    /// Applies the kind's action, and takes note of what the object refers to.
-    fn act(&self, name: &ObjectName, bare: bool, json: Bytes) -> (bool, Bytes) {
+    /// Applies the kind's action, and takes note of what the object refers to. `None`: it is left out.
+    fn act(&self, name: &ObjectName, bare: bool, json: Bytes) -> Option<(bool, Bytes)> {
         let kind = &self.kind.resource.group_resource;
         lock(&self.shared.related).written(kind, name);
         if !self.kind.acts && !self.kind.has_volumes {
-            return (bare, json);
+            return Some((bare, json));
         }
         let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&json) else {
-            return (bare, json);
+            return Some((bare, json));
         };
         if self.kind.has_volumes {
             lock(&self.shared.volumes).add(&value);
         }
         if !self.kind.acts {
-            return (bare, json);
+            return Some((bare, json));
         }
         if kind.is("pods", "") && gaps::pod_asks_for_hooks(&value) {
             self.shared.hooked_pods.fetch_add(1, Ordering::Relaxed);
         }
         let outcome = backup_action::act(&self.shared.backup, &self.shared.bindings, kind, &mut value);
+        if outcome.skip {
+            let text = format!(
+                "{kind}/{name} is left out: its annotation {} says so",
+                labels::SKIP_FROM_BACKUP
+            );
+            self.shared.log.info(&text);
+            return None;
+        }
         let all = outcome.must_include_additional;
         lock(&self.shared.related).wanted(&self.shared.plan, outcome.related, all);
         if !outcome.changed {
-            return (bare, json);
+            return Some((bare, json));
         }
         match serde_json::to_vec(&value) {
-            Ok(changed) => (bare, Bytes::from(changed)),
-            Err(_) => (bare, json),
+            Ok(changed) => Some((bare, Bytes::from(changed))),
+            Err(_) => Some((bare, json)),
         }
     }
 
@@ -519,16 +532,14 @@ pub(super) async fn namespace_facts(
                 doing: "cannot plan the backup: a namespace is not understood".into(),
                 source: error.into(),
             })?;
-        let labels = namespace.metadata.labels.unwrap_or_default();
+        let own = namespace.metadata.labels.unwrap_or_default();
         let phase = namespace.status.and_then(|status| status.phase);
         facts.push(NamespaceFacts {
             name: namespace.metadata.name.unwrap_or_default(),
             active: phase.as_deref().is_none_or(|phase| phase == "Active")
                 && namespace.metadata.deletion_timestamp.is_none(),
-            excluded_label: labels
-                .get(refloat_model::labels::EXCLUDE_FROM_BACKUP)
-                .is_some_and(|v| v == "true"),
-            labels,
+            excluded_label: own.get(labels::EXCLUDE_FROM_BACKUP).is_some_and(|v| v == "true"),
+            labels: own,
         });
     }
 }
