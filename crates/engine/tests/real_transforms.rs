@@ -502,3 +502,313 @@ fn policies_annotations_and_labels_decide_what_is_backed_up() -> Result<()> {
     }
     Ok(())
 }
+
+/// An archive as Velero wrote it on Kubernetes 1.15 to 1.24.
+fn old_archive(namespace: &str) -> Result<Vec<u8>> {
+    let objects = [
+        (
+            "ingresses.extensions",
+            json!({"apiVersion": "extensions/v1beta1", "kind": "Ingress", "metadata": {"name": "web"},
+                "spec": {"rules": [{"host": "a.example.io", "http": {"paths": [
+                    {"path": "/", "backend": {"serviceName": "web", "servicePort": 80}}]}}]}}),
+        ),
+        (
+            "deployments.apps",
+            json!({"apiVersion": "apps/v1beta1", "kind": "Deployment", "metadata": {"name": "web"},
+                "spec": {"replicas": 0, "template": {"metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "c", "image": "x"}]}}}}),
+        ),
+        (
+            "cronjobs.batch",
+            json!({"apiVersion": "batch/v1beta1", "kind": "CronJob", "metadata": {"name": "nightly"},
+                "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": {
+                    "restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}}}}),
+        ),
+        (
+            "poddisruptionbudgets.policy",
+            json!({"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+                "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}}),
+        ),
+        (
+            "horizontalpodautoscalers.autoscaling",
+            json!({"apiVersion": "autoscaling/v2beta1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+                "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                    "metrics": [{"type": "Resource", "resource": {"name": "cpu", "targetAverageUtilization": 70}}]}}),
+        ),
+        (
+            "horizontalpodautoscalers.autoscaling",
+            json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "plain"},
+                "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 60,
+                    "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}}),
+        ),
+        (
+            "roles.rbac.authorization.k8s.io",
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1beta1", "kind": "Role", "metadata": {"name": "reader"},
+                "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
+        ),
+    ];
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, data: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(data.len() as u64);
+        tar.append_data(&mut header, path, data)
+    };
+    add("metadata/version", b"1.1.0\n")?;
+    for (kind, mut object) in objects {
+        object["metadata"]["namespace"] = namespace.into();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let path = format!("resources/{kind}/namespaces/{namespace}/{name}.json");
+        add(&path, object.to_string().as_bytes())?;
+    }
+    let group = format!("{namespace}.example.io");
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1beta1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("widgets.{group}")},
+        "spec": {"group": group, "version": "v1", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "additionalPrinterColumns": [{"name": "Size", "type": "integer", "JSONPath": ".spec.size"}]}});
+    let kind = "customresourcedefinitions.apiextensions.k8s.io";
+    add(
+        &format!("resources/{kind}/cluster/widgets.{group}.json"),
+        definition.to_string().as_bytes(),
+    )?;
+    let widget = json!({"apiVersion": format!("{group}/v1"), "kind": "Widget",
+        "metadata": {"name": "w", "namespace": namespace}, "spec": {"size": 3, "any": {"thing": true}}});
+    add(
+        &format!("resources/widgets.{group}/namespaces/{namespace}/w.json"),
+        widget.to_string().as_bytes(),
+    )?;
+    let policy =
+        json!({"apiVersion": "policy/v1beta1", "kind": "PodSecurityPolicy", "metadata": {"name": "p"}});
+    add(
+        "resources/podsecuritypolicies.policy/cluster/p.json",
+        policy.to_string().as_bytes(),
+    )?;
+    tarball::gzip(&tar.into_inner()?)
+}
+
+#[test]
+fn versions_that_were_removed_are_converted_with_a_warning() -> Result<()> {
+    use refloat_model::layout::{self, BackupFile};
+    let field = Field::new("old-api")?;
+    let app = field.scene.id.clone();
+    let packed = old_archive(&app)?;
+    run(async {
+        let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup",
+            "metadata": {"name": "old", "namespace": "velero"}, "spec": {},
+            "status": {"phase": "Completed", "version": 1, "formatVersion": "1.1.0"}});
+        let store = field.location.store();
+        store
+            .put_once(&layout::backup_metadata("old"), backup.to_string().into())
+            .await?;
+        store
+            .put_once(&BackupFile::Contents.key("old"), packed.into())
+            .await?;
+        anyhow::Ok(())
+    })?;
+    let report = field.restore("old", "r", RestoreSpec::default())?;
+    ensure!(
+        report.results.errors == Default::default(),
+        "{:?}",
+        report.results
+    );
+    let definition = field.get("crd", &app, &format!("widgets.{app}.example.io"))?;
+    run(async {
+        let target = field.scene.target(&definition).await?;
+        field.scene.remember(target);
+        anyhow::Ok(())
+    })?;
+    let warnings = serde_json::to_string(&report.results.warnings)?;
+    for words in [
+        "ingresses.networking.k8s.io",
+        "deployments.apps",
+        "cronjobs.batch",
+        "poddisruptionbudgets.policy",
+        "autoscaling/v2beta1 to autoscaling/v2",
+        "roles.rbac.authorization.k8s.io",
+        "apiextensions.k8s.io/v1beta1 to apiextensions.k8s.io/v1",
+        "removed PodSecurityPolicy",
+    ] {
+        ensure!(warnings.contains(words), "{words}: {warnings}");
+    }
+    ensure!(
+        !warnings.contains("/plain"),
+        "a version that is served is kept: {warnings}"
+    );
+    let ingress = field.get("ingress", &app, "web")?;
+    let path = &ingress["spec"]["rules"][0]["http"]["paths"][0];
+    ensure!(
+        path["backend"]["service"] == json!({"name": "web", "port": {"number": 80}}),
+        "{ingress}"
+    );
+    let scaler = field.get("hpa", &app, "web")?;
+    ensure!(
+        scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70,
+        "{scaler}"
+    );
+    let plain = field.get("hpa", &app, "plain")?;
+    ensure!(
+        plain["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60,
+        "{plain}"
+    );
+    let web = field.get("deployment", &app, "web")?;
+    ensure!(
+        web["spec"]["selector"]["matchLabels"] == json!({"app": "web"}),
+        "{web}"
+    );
+    for (kind, name) in [("cronjob", "nightly"), ("pdb", "web"), ("role", "reader")] {
+        field.get(kind, &app, name)?;
+    }
+    let widget = field.get(&format!("widgets.{app}.example.io"), &app, "w")?;
+    ensure!(
+        widget["spec"] == json!({"size": 3, "any": {"thing": true}}),
+        "{widget}"
+    );
+    Ok(())
+}
+
+fn last_words(log: &std::path::Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(15).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// The unmodified Velero and we restore the same backup by the same rules and maps: the same objects come
+/// of it, and the same counts.
+#[test]
+fn real_velero_changes_the_same() -> Result<()> {
+    use refloat_testkit::{
+        process::run_command,
+        velero::{VeleroOptions, VeleroServer},
+    };
+    let scene = Scene::new("velero-rules")?;
+    let test = scene.test;
+    let (app, bucket) = (scene.id.clone(), scene.id.clone());
+    test.create_bucket(&bucket)?;
+    let location = scene.bucket(&bucket, "")?;
+    scene.namespace(&app)?;
+    let field = Field { scene, location };
+    field.apply(&deployment(&app))?;
+    for (kind, name, labels) in [
+        ("Service", "web", json!({"app": "web"})),
+        ("ConfigMap", "settings", json!({"app": "web"})),
+        ("ConfigMap", "other", json!({"app": "db"})),
+    ] {
+        let mut object = json!({"apiVersion": "v1", "kind": kind,
+            "metadata": {"name": name, "namespace": app, "labels": labels}});
+        match kind {
+            "Service" => object["spec"] = json!({"ports": [{"port": 80}], "selector": {"app": "web"}}),
+            _ => object["data"] = json!({"k": "old", "n": "1"}),
+        }
+        field.apply(&object)?;
+    }
+    field.backup("all", of_namespaces(&[&app]))?;
+    let velero_namespace = format!("velero-{app}");
+    let _ = field.scene.namespace_to_come(&velero_namespace);
+    let mut options = VeleroOptions::new(&bucket);
+    options.namespace.clone_from(&velero_namespace);
+    options.args.push("--backup-sync-period=1s".to_owned());
+    let server = VeleroServer::start(test, &options)?;
+    let velero = |args: &[&str]| {
+        let mut command = std::process::Command::new(test.velero_cli("1.18")?);
+        command
+            .env("KUBECONFIG", test.kubeconfig_path())
+            .env("HOME", field.scene.folder());
+        run_command(command.args(["-n", &velero_namespace]).args(args))
+    };
+    let began = std::time::Instant::now();
+    while velero(&["backup", "get", "all"]).is_err() {
+        ensure!(
+            began.elapsed() < scene::SOON,
+            "Velero does not find the backup; its last words:\n{}",
+            last_words(&server.log_path())
+        );
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let rules = r#"
+version: v1
+resourceModifierRules:
+- conditions: {groupResource: deployments.apps, resourceNameRegex: "^web.*$"}
+  patches:
+  - {operation: replace, path: /spec/revisionHistoryLimit, value: "4"}
+  - {operation: add, path: /metadata/annotations, value: '{"a": "\"1\""}'}
+  - {operation: test, path: /spec/template/spec/containers/0/name, value: main}
+  - {operation: copy, from: /metadata/labels/app, path: /metadata/labels/copied}
+- conditions: {groupResource: "*", labelSelector: {matchLabels: {app: web}}}
+  mergePatches:
+  - patchData: '{"metadata":{"annotations":{"restored-for":"drill"}}}'
+- conditions: {groupResource: deployments.apps}
+  strategicPatches:
+  - patchData: |
+      spec: {template: {spec: {containers: [{name: main, env: [{name: B, value: "3"}]}, {name: side, image: s}]}}}
+- conditions: {groupResource: configmaps, matches: [{path: /data/k, value: old}]}
+  patches: [{operation: replace, path: /data/n, value: "\"2\""}, {operation: remove, path: /data/k}]
+- conditions: {groupResource: services}
+  patches: [{operation: remove, path: /spec/none}]
+"#;
+    let images = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "old.example.io,new.example.io"},
+        "metadata": {"name": "images", "labels": {
+            "velero.io/plugin-config": "", "velero.io/change-image-name": "RestoreItemAction"}}});
+    let document =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"r": rules}, "metadata": {"name": "rules"}});
+    for namespace in [&app, &velero_namespace] {
+        for mut map in [images.clone(), document.clone()] {
+            map["metadata"]["namespace"] = namespace.as_str().into();
+            field.apply(&map)?;
+        }
+    }
+    let (theirs, ours) = (format!("{app}-theirs"), format!("{app}-ours"));
+    for namespace in [&theirs, &ours] {
+        let _ = field.scene.namespace_to_come(namespace);
+    }
+    let mapping = format!("{app}:{theirs}");
+    velero(&[
+        "restore",
+        "create",
+        "r",
+        "--from-backup",
+        "all",
+        "--namespace-mappings",
+        &mapping,
+        "--resource-modifier-configmap",
+        "rules",
+        "--wait",
+    ])?;
+    let their_status = field.get("restores.velero.io", &velero_namespace, "r")?["status"].clone();
+    let report = field.restore(
+        "all",
+        "ours",
+        spec(json!({"namespaceMapping": {&app: ours}, "resourceModifier": {"kind": "configmap", "name": "rules"}})),
+    )?;
+    let status = serde_json::to_value(report.restore.status)?;
+    for counted in ["phase", "errors", "warnings"] {
+        ensure!(
+            status[counted] == their_status[counted],
+            "{counted}: {their_status}\n{status}\n{:?}",
+            report.results
+        );
+    }
+    for (kind, name) in [
+        ("deployment", "web"),
+        ("service", "web"),
+        ("configmap", "settings"),
+        ("configmap", "other"),
+    ] {
+        let (their, our) = (field.get(kind, &theirs, name)?, field.get(kind, &ours, name)?);
+        for part in [
+            "/data",
+            "/metadata/annotations",
+            "/spec/template",
+            "/spec/revisionHistoryLimit",
+            "/metadata/labels/copied",
+        ] {
+            ensure!(
+                their.pointer(part) == our.pointer(part),
+                "{kind}/{name} {part}\nVelero: {:?}\nwe: {:?}",
+                their.pointer(part),
+                our.pointer(part)
+            );
+        }
+    }
+    server.stop()
+}
