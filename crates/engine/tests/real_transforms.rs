@@ -762,6 +762,7 @@ resourceModifierRules:
         let _ = field.scene.namespace_to_come(namespace);
     }
     let mapping = format!("{app}:{theirs}");
+    // By label, because whether the cluster's own ConfigMap is there already is a matter of chance.
     velero(&[
         "restore",
         "create",
@@ -772,13 +773,16 @@ resourceModifierRules:
         &mapping,
         "--resource-modifier-configmap",
         "rules",
+        "--selector",
+        "app in (web,db)",
         "--wait",
     ])?;
     let their_status = field.get("restores.velero.io", &velero_namespace, "r")?["status"].clone();
     let report = field.restore(
         "all",
         "ours",
-        spec(json!({"namespaceMapping": {&app: ours}, "resourceModifier": {"kind": "configmap", "name": "rules"}})),
+        spec(json!({"namespaceMapping": {&app: ours}, "resourceModifier": {"kind": "configmap", "name": "rules"},
+            "labelSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "db"]}]}})),
     )?;
     let status = serde_json::to_value(report.restore.status)?;
     for counted in ["phase", "errors", "warnings"] {
