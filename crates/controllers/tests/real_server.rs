@@ -10,6 +10,8 @@ mod locations;
 mod requests;
 #[path = "real_server/scene.rs"]
 mod scene;
+#[path = "real_server/transforms.rs"]
+mod transforms;
 
 /// A server as a process of its own, for tests that kill it: the test program starts itself again
 /// with this as its only test and the scene in the environment. In the suite itself there is nothing
