@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod progress;
 pub mod repo;
 pub mod restore;
+pub mod rules_file;
 pub mod schedule;
 pub mod select;
 pub mod selector;

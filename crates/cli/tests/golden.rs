@@ -187,7 +187,7 @@ fn what_contradicts_itself_is_refused() {
         (
             "restore create x --from-backup a --existing-resource-policy replace",
             2,
-            "[possible values: none, update]",
+            "[possible values: none, update, recreate]",
         ),
         ("backup get --storage ftp://x", 2, "ftp"),
         (

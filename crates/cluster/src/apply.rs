@@ -131,6 +131,37 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Deletes an object only if it still is the one with this UID; what it owns goes after it. One that is
+    /// not there is fine.
+    ///
+    /// # Errors
+    /// [`ClusterError::is_conflict`] where another object has taken its place, else whatever the last try
+    /// reports.
+    pub async fn delete_exactly(
+        &self,
+        resource: &ApiResource,
+        name: &ObjectName,
+        uid: &str,
+    ) -> Result<(), ClusterError> {
+        let action = format!("delete {} {name}", resource.group_resource);
+        let options = serde_json::json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "preconditions": { "uid": uid }, "propagationPolicy": "Background",
+        });
+        let body = Bytes::from(options.to_string());
+        let path = object_path(resource, name);
+        match self
+            .exchange(&action, &Method::DELETE, &path, Some("application/json"), body)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The path of a kind's collection, in one namespace or over all.
 pub(crate) fn collection_path(resource: &ApiResource, namespace: Option<&str>) -> String {
     let group = &resource.group_resource.group;

@@ -17,6 +17,8 @@ use crate::{Cluster, ClusterError};
 pub struct Discovery {
     /// In the server's order: core first, then the groups as the server lists them.
     pub resources: Vec<ApiResource>,
+    /// The same kinds in the other versions that are served.
+    pub other_versions: Vec<ApiResource>,
     /// What did not answer: its objects cannot be seen.
     pub unavailable: Vec<Unavailable>,
 }
@@ -180,11 +182,14 @@ impl Cluster {
             let Ok(definition) = serde_json::from_slice::<CustomResourceDefinition>(&object) else {
                 continue;
             };
-            if let Some(resource) = served(&definition)
-                && seen.insert(resource.group_resource.clone())
+            let versions = served(&definition);
+            if let Some(first) = versions.first()
+                && seen.insert(first.group_resource.clone())
             {
-                tracing::debug!(resource = %resource.group_resource, "taken from its definition");
-                found.resources.push(resource);
+                tracing::debug!(resource = %first.group_resource, "taken from its definition");
+                let mut versions = versions.into_iter();
+                found.resources.extend(versions.next());
+                found.other_versions.extend(versions);
             }
         }
     }
@@ -197,19 +202,22 @@ impl Discovery {
                 continue; // a subresource
             }
             let group_resource = GroupResource::new(resource.name, group);
-            if !seen.insert(group_resource.clone()) {
-                continue;
-            }
             let mut aliases = resource.short_names;
             aliases.extend(Some(resource.singular_name).filter(|name| !name.is_empty()));
-            self.resources.push(ApiResource {
+            let preferred = seen.insert(group_resource.clone());
+            let found = ApiResource {
                 group_resource,
                 version: version.to_owned(),
                 kind: resource.kind,
                 namespaced: resource.namespaced,
                 aliases,
                 verbs: resource.verbs,
-            });
+            };
+            if preferred {
+                self.resources.push(found);
+            } else {
+                self.other_versions.push(found);
+            }
         }
     }
 
@@ -235,30 +243,42 @@ pub fn definitions() -> ApiResource {
     }
 }
 
-/// The kind that an established definition makes, in the version that it stores.
-fn served(definition: &CustomResourceDefinition) -> Option<ApiResource> {
-    let conditions = definition.status.as_ref()?.conditions.as_ref()?;
+/// The kind that an established definition makes: first in the version that it stores, then in the
+/// others that are served.
+fn served(definition: &CustomResourceDefinition) -> Vec<ApiResource> {
+    let conditions = definition
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
     let is = |kind: &str| {
-        conditions
-            .iter()
-            .any(|found| found.type_ == kind && found.status == "True")
+        conditions.is_some_and(|conditions| {
+            conditions
+                .iter()
+                .any(|found| found.type_ == kind && found.status == "True")
+        })
     };
     if !is("Established") || !is("NamesAccepted") {
-        return None;
+        return Vec::new();
     }
-    let versions = definition.spec.versions.iter().filter(|version| version.served);
-    let version = versions.max_by_key(|version| version.storage)?;
     let names = &definition.spec.names;
     let mut aliases = names.short_names.clone().unwrap_or_default();
     aliases.extend(names.singular.clone());
-    Some(ApiResource {
+    let mut versions: Vec<_> = definition
+        .spec
+        .versions
+        .iter()
+        .filter(|version| version.served)
+        .collect();
+    versions.sort_by_key(|version| !version.storage);
+    let made = versions.into_iter().map(|version| ApiResource {
         group_resource: GroupResource::new(names.plural.clone(), definition.spec.group.clone()),
         version: version.name.clone(),
         kind: names.kind.clone(),
         namespaced: definition.spec.scope == "Namespaced",
-        aliases,
+        aliases: aliases.clone(),
         verbs: ["list", "create", "get", "delete", "patch", "update", "watch"]
             .map(String::from)
             .to_vec(),
-    })
+    });
+    made.collect()
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use refloat_cluster::typed::{Change, Object};
+use refloat_engine::{EngineError, rules};
 use refloat_model::{Backup, BackupPhase, BackupStatus, BackupStorageLocation, VolumeSnapshotLocation};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -124,17 +125,12 @@ impl BackupController {
             now: now().0,
         };
         let (prepared, mut errors) = prepare(backup, &facts);
-        if let Some(policy) = &backup.spec.resource_policy {
-            let found = context
-                .cluster
-                .config_map(&context.options.namespace, &policy.name)
-                .await?;
-            if found.is_none() {
-                errors.push(format!(
-                    "spec.resourcePolicy names the ConfigMap {:?}, which does not exist in namespace {:?}",
-                    policy.name, context.options.namespace
-                ));
-            }
+        // A fault of the reference itself has been found above.
+        let namespace = &context.options.namespace;
+        match rules::resource_policies(&context.cluster, namespace, &backup.spec).await {
+            Ok(_) => {}
+            Err(EngineError::Rules { reason }) => errors.push(reason),
+            Err(error) => return Err(error.into()),
         }
         Ok((prepared, errors))
     }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use refloat_cluster::typed::{Change, Object};
+use refloat_engine::{EngineError, rules};
 use refloat_model::{Backup, BackupStorageLocation, Restore, RestorePhase, RestoreStatus, labels};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -91,17 +92,12 @@ impl RestoreController {
             options: &context.options,
         };
         let (checked, mut errors) = check(restore, &facts);
-        if let Some(modifier) = &restore.spec.resource_modifier {
-            let found = context
-                .cluster
-                .config_map(&context.options.namespace, &modifier.name)
-                .await?;
-            if found.is_none() {
-                errors.push(format!(
-                    "spec.resourceModifier names the ConfigMap {:?}, which does not exist in namespace {:?}",
-                    modifier.name, context.options.namespace
-                ));
-            }
+        // A fault of the reference itself has been found above.
+        let namespace = &context.options.namespace;
+        match rules::resource_modifiers(&context.cluster, namespace, &restore.spec).await {
+            Ok(_) => {}
+            Err(EngineError::Rules { reason }) => errors.push(reason),
+            Err(error) => return Err(error.into()),
         }
         Ok((checked, errors))
     }

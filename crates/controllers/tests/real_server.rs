@@ -14,6 +14,8 @@ mod retention;
 mod scene;
 #[path = "real_server/schedules.rs"]
 mod schedules;
+#[path = "real_server/transforms.rs"]
+mod transforms;
 
 /// A server as a process of its own, for tests that kill it: the test program starts itself again
 /// with this as its only test and the scene in the environment. In the suite itself there is nothing

@@ -31,10 +31,11 @@ use refloat_plan::{
     PlanError,
     backup::{BackupPlan, names_group, plan_backup},
     hooks::BackupHookRules,
+    resource_policy::ResourcePolicies,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog};
+use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog, rules};
 
 pub(crate) use files::json_gz;
 use hooks::{EndOnDrop, Hooks, Running};
@@ -67,6 +68,8 @@ pub struct BackupOptions {
     /// Pods (groups of pods that share a claim count as one) that are held still by hooks at once. One, as
     /// in Velero, never stops two replicas of an application at the same time.
     pub parallel_hooks: usize,
+    /// Policies, in place of those that the spec names.
+    pub policies: Option<ResourcePolicies>,
 }
 
 impl Default for BackupOptions {
@@ -75,6 +78,7 @@ impl Default for BackupOptions {
             page_size: 500,
             parallel_lists: 4,
             parallel_hooks: 1,
+            policies: None,
         }
     }
 }
@@ -167,7 +171,11 @@ async fn write(job: BackupJob, name: &str, running: &Running) -> Result<BackupRe
         .as_ref()
         .and_then(|status| status.start_timestamp.clone());
     let started = started.map_or_else(Timestamp::now, |time| time.0);
-    let plan = make_plan(&job, &log).await?;
+    let policies = match &job.options.policies {
+        Some(given) => Some(given.clone()),
+        None => rules::resource_policies(&job.cluster, &namespace, &job.backup.spec).await?,
+    };
+    let plan = make_plan(&job, policies.as_ref(), &log).await?;
     log.info(&format!("{} kinds are listed", plan.plan.listings.len()));
     let rules = BackupHookRules::new(&job.backup.spec.hooks, &plan.discovery.resources).map_err(bad_plan)?;
     let hooks = Hooks::new(rules, job.options.parallel_hooks, running.clone());
@@ -188,7 +196,11 @@ async fn write(job: BackupJob, name: &str, running: &Running) -> Result<BackupRe
 }
 
 /// Asks the cluster what there is and decides what is backed up.
-async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError> {
+async fn make_plan(
+    job: &BackupJob,
+    policies: Option<&ResourcePolicies>,
+    log: &JobLog,
+) -> Result<Planned, EngineError> {
     let failed = |source| EngineError::cluster("cannot find out what the cluster serves", source);
     let discovery = job.cluster.discover().await.map_err(failed)?;
     for api in &discovery.unavailable {
@@ -204,14 +216,18 @@ async fn make_plan(job: &BackupJob, log: &JobLog) -> Result<Planned, EngineError
         }
     }
     let facts = collect::namespace_facts(&job.cluster, job.options.page_size).await?;
-    let plan = plan_backup(&job.backup.spec, &discovery.resources, &facts).map_err(bad_plan)?;
+    let mut gaps = gaps::of_backup(&job.backup.spec);
+    gaps.extend(policies.and_then(gaps::of_policies));
+    let spec = policies.map(|policies| policies.complement(&job.backup.spec, &discovery.resources));
+    let spec = spec.as_ref().unwrap_or(&job.backup.spec);
+    let plan = plan_backup(spec, &discovery.resources, &facts).map_err(bad_plan)?;
     for missing in &plan.missing_namespaces {
         log.error(
             missing,
             &format!("namespace {missing} is named in the backup's spec but does not exist"),
         );
     }
-    for warning in plan.warnings.iter().chain(&gaps::of_backup(&job.backup.spec)) {
+    for warning in plan.warnings.iter().chain(&gaps) {
         log.warn("", warning);
     }
     Ok(Planned { plan, discovery })

@@ -82,6 +82,12 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Rules that a spec names cannot be used.
+    #[error("{reason}")]
+    Rules {
+        /// What is wrong with them, and where they are.
+        reason: String,
+    },
     /// A file of the bucket cannot be read as what it should be.
     #[error("{key} is damaged or was not written by a backup: {problem}")]
     Damaged {
@@ -148,6 +154,7 @@ impl EngineError {
             Self::Store { source, .. } => source.reason(),
             Self::Cluster { source, .. } => source.reason(),
             Self::Plan { .. } => "PlanFailed",
+            Self::Rules { .. } => "InvalidRules",
             Self::Damaged { .. } => "DamagedFile",
             Self::Hostile { .. } => "HostileArchive",
             Self::UnknownFormat { .. } => "UnknownFormat",

@@ -1,13 +1,11 @@
 //! What a spec asks for and this release does not do yet: said in the results, never passed over.
 
 use refloat_model::BackupSpec;
+use refloat_plan::resource_policy::ResourcePolicies;
 
 /// One warning for each part of a backup's spec that has no effect.
 pub(crate) fn of_backup(spec: &BackupSpec) -> Vec<String> {
     let mut gaps = Vec::new();
-    if spec.resource_policy.is_some() {
-        gaps.push("spec.resourcePolicy: resource policies are not applied by this release".into());
-    }
     let asked = [
         ("spec.snapshotVolumes", spec.snapshot_volumes),
         ("spec.snapshotMoveData", spec.snapshot_move_data),
@@ -20,4 +18,15 @@ pub(crate) fn of_backup(spec: &BackupSpec) -> Vec<String> {
         ));
     }
     gaps
+}
+
+/// A warning, if a backup's policies have rules about the data of volumes.
+pub(crate) fn of_policies(policies: &ResourcePolicies) -> Option<String> {
+    let rules = policies.volume_policies;
+    (rules > 0).then(|| {
+        format!(
+            "spec.resourcePolicy: its {rules} volumePolicies are valid and have no effect in this release, because the \
+             data of volumes is not part of its backups; all claims and volumes are backed up as objects"
+        )
+    })
 }

@@ -20,6 +20,7 @@ mod kind_list;
 pub mod location;
 pub mod progress;
 pub mod restore;
+pub mod rules;
 mod spool;
 
 pub use backup::{BackupJob, BackupOptions, BackupReport, run_backup};

@@ -19,7 +19,9 @@ mod existing;
 mod files;
 mod hooks;
 mod namespaces;
+mod recreate;
 mod sort;
+mod storage_classes;
 mod survey;
 
 use std::{sync::Arc, time::Duration};
@@ -27,10 +29,10 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use refloat_cluster::Cluster;
 use refloat_model::{Backup, Restore, RestorePhase, Results, layout::BackupFile, restore::RestoreProgress};
-use refloat_plan::priorities::Priorities;
+use refloat_plan::{priorities::Priorities, resource_modifier::ResourceModifiers, restore_item::Transforms};
 use tokio_util::sync::CancellationToken;
 
-use crate::{EngineError, Location, Progress, backup::seconds, catalog, job_log::JobLog};
+use crate::{EngineError, Location, Progress, backup::seconds, catalog, job_log::JobLog, rules};
 
 /// What a restore needs.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct RestoreOptions {
     pub terminating_timeout: Duration,
     /// How long to wait for a definition to be served.
     pub resource_timeout: Duration,
+    /// Rules that change objects, in place of those that the spec names.
+    pub modifiers: Option<ResourceModifiers>,
 }
 
 impl Default for RestoreOptions {
@@ -69,6 +73,7 @@ impl Default for RestoreOptions {
             priorities: Priorities::default(),
             terminating_timeout: ten_minutes,
             resource_timeout: ten_minutes,
+            modifiers: None,
         }
     }
 }
@@ -94,7 +99,7 @@ pub async fn run_restore(job: RestoreJob) -> Result<RestoreReport, EngineError> 
     let cancel = job.cancel.clone();
     tokio::select! {
         () = cancel.cancelled() => Err(EngineError::Cancelled),
-        report = restore(job, &name) => report,
+        report = Box::pin(restore(job, &name)) => report,
     }
 }
 
@@ -114,12 +119,13 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
         "restoring from backup {backup} in {}",
         job.location.name()
     ));
+    let transforms = read_transforms(&job, &namespace, &log).await?;
     let volumes = catalog::read_json_gz(&job.location, &BackupFile::VolumeInfo.key(&backup)).await?;
     let sorted = sort::sort_archive(&job, &backup).await?;
     if sorted.inventory().is_empty() {
         log.warn("", "the backup holds no objects");
     }
-    let done = execute::execute(&job, sorted, volumes.unwrap_or_default(), &log).await?;
+    let done = execute::execute(&job, sorted, volumes.unwrap_or_default(), transforms, &log).await?;
 
     let mut restore = job.restore.clone();
     let (warnings, errors) = log.counts();
@@ -141,6 +147,19 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
     });
     let results = files::write_files(&job.location, name, &restore, &log, done).await?;
     Ok(RestoreReport { restore, results })
+}
+
+/// Reads what is to be changed in objects, once for the whole restore.
+async fn read_transforms(job: &RestoreJob, namespace: &str, log: &JobLog) -> Result<Transforms, EngineError> {
+    let modifiers = match &job.options.modifiers {
+        Some(given) => Some(given.clone()),
+        None => rules::resource_modifiers(&job.cluster, namespace, &job.restore.spec).await?,
+    };
+    let (transforms, warning) = rules::transforms(&job.cluster, namespace, modifiers).await?;
+    if let Some(warning) = warning {
+        log.warn("", &warning);
+    }
+    Ok(transforms)
 }
 
 fn check_format(backup: &Backup, name: &str) -> Result<(), EngineError> {

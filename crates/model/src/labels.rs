@@ -22,6 +22,13 @@ pub const GC_FAILURE: &str = "velero.io/gc-failure";
 pub const PVC_UID: &str = "velero.io/pvc-uid";
 /// Marks ConfigMaps that configure restore actions.
 pub const PLUGIN_CONFIG: &str = "velero.io/plugin-config";
+/// Label, value `RestoreItemAction`, of the ConfigMap that maps storage classes.
+pub const CHANGE_STORAGE_CLASS: &str = "velero.io/change-storage-class";
+/// Label, value `RestoreItemAction`, of the ConfigMap that maps parts of names of images.
+pub const CHANGE_IMAGE_NAME: &str = "velero.io/change-image-name";
+/// Annotation on an object: the object is left out of backups. Velero's actions set it to leave out one
+/// that they look at, and it has that effect on objects of the kinds that actions look at.
+pub const SKIP_FROM_BACKUP: &str = "velero.io/skip-from-backup";
 /// Annotation on a backup: the source cluster's `gitVersion`.
 pub const SOURCE_GIT_VERSION: &str = "velero.io/source-cluster-k8s-gitversion";
 /// Annotation on a backup: the source cluster's major version.

@@ -346,6 +346,16 @@ pub(crate) fn mixes_filters(spec: &BackupSpec) -> bool {
     kinds::uses_old_filters(spec) && kinds::uses_scoped_filters(spec)
 }
 
+/// Whether a spec uses the filters that know no scope. What the server always excludes does not count,
+/// although it is written in their terms where a spec has no filter.
+pub(crate) fn uses_old_filters(spec: &BackupSpec) -> bool {
+    let by_default = |kind: &String| kinds::ALWAYS_EXCLUDED.contains(&kind.as_str());
+    if spec.include_cluster_resources.is_some() || !spec.included_resources.is_empty() {
+        return true;
+    }
+    spec.excluded_resources.iter().any(|kind| !by_default(kind))
+}
+
 /// Adds what the server always excludes to a spec, as Velero does before it stores the spec in the
 /// bucket: CSI snapshots, which are only backed up as part of their claim's data.
 pub fn add_default_excludes(spec: &mut BackupSpec) {

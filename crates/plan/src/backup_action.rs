@@ -1,7 +1,7 @@
 //! What is changed in an object before it is stored, and which other objects it refers to.
 //!
-//! Only pods, claims and service accounts are looked at; all other objects are stored as the bytes
-//! that the API server sent.
+//! Only pods, claims, service accounts and definitions are looked at, as by Velero's built-in actions;
+//! all other objects are stored as the bytes that the API server sent.
 
 mod rbac;
 
@@ -31,18 +31,23 @@ pub struct ActionOutcome {
     pub related: Vec<RelatedItem>,
     /// Whether the object was changed; if not, its bytes can be stored as they were.
     pub changed: bool,
-    /// Whether the related objects come along even where the filters exclude them.
+    /// Whether the related objects come along even where the filters or their label exclude them.
     pub must_include_additional: bool,
+    /// Whether the object is left out after all, and with it what it refers to.
+    pub skip: bool,
 }
 
 /// Whether objects of a kind have to be parsed for [`act`].
 #[must_use]
 pub fn needs_parsing(resource: &GroupResource) -> bool {
-    resource.group.is_empty()
-        && matches!(
+    match resource.group.as_str() {
+        "" => matches!(
             resource.resource.as_str(),
             "pods" | "persistentvolumeclaims" | "serviceaccounts"
-        )
+        ),
+        "apiextensions.k8s.io" => resource.resource == "customresourcedefinitions",
+        _ => false,
+    }
 }
 
 /// Changes an object to its stored form and finds what it refers to. `rbac` knows the cluster role
@@ -58,12 +63,18 @@ pub fn act(
     if !needs_parsing(resource) {
         return outcome;
     }
+    let annotations = ["metadata", "annotations"];
+    let has = |key| json::object(object, &annotations).is_some_and(|all| all.contains_key(key));
+    if has(labels::SKIP_FROM_BACKUP) {
+        outcome.skip = true;
+        return outcome;
+    }
     match resource.resource.as_str() {
         "pods" => outcome.related = pod_related(object),
         "serviceaccounts" => outcome.related = rbac.related(object),
-        _ => claim(backup_name, object, &mut outcome),
+        "persistentvolumeclaims" => claim(backup_name, object, &mut outcome),
+        _ => {}
     }
-    let annotations = ["metadata", "annotations"];
     let asked = json::object(object, &annotations)
         .and_then(|annotations| annotations.get(labels::MUST_INCLUDE_ADDITIONAL))
         .map(|value| value == "true");
@@ -185,6 +196,25 @@ mod tests {
         let outcome = act_on("pods", &mut pod);
         assert!(outcome.changed && outcome.must_include_additional);
         assert_eq!(pod, json!({"metadata": {"annotations": {"a": "b"}}}));
+    }
+
+    #[test]
+    fn an_object_that_says_so_is_skipped_with_all_that_it_refers_to() {
+        for kind in [
+            "pods",
+            "persistentvolumeclaims",
+            "serviceaccounts",
+            "customresourcedefinitions.apiextensions.k8s.io",
+        ] {
+            let mut object = json!({"metadata": {"namespace": "n", "annotations": {
+                labels::SKIP_FROM_BACKUP: "", labels::MUST_INCLUDE_ADDITIONAL: "true"}},
+                "spec": {"volumes": [{"persistentVolumeClaim": {"claimName": "data"}}]}});
+            let outcome = act_on(kind, &mut object);
+            assert!(
+                outcome.skip && outcome.related.is_empty() && !outcome.must_include_additional,
+                "{kind}"
+            );
+        }
     }
 
     #[test]

@@ -52,4 +52,20 @@ pub enum PlanError {
         /// What is wrong with it and how to write it.
         reason: String,
     },
+    /// A ConfigMap of resource modifiers that cannot be used.
+    #[error("{reason}")]
+    ResourceModifiers {
+        /// Whether it could be read, and says something that cannot be.
+        read: bool,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// A ConfigMap of resource policies that cannot be used.
+    #[error("{reason}")]
+    ResourcePolicies {
+        /// Whether it could be read, and says something that cannot be.
+        read: bool,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
 }

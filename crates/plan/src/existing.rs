@@ -28,7 +28,13 @@ pub enum Existing {
         patch: Value,
         /// Sets only the labels of the restore.
         labels: Value,
+        /// The policy is `recreate`, and the kind may be: if the server refuses the patch for its
+        /// contents, the object is deleted and created again instead.
+        recreate: bool,
     },
+    /// The policy is `recreate` and it is being deleted, perhaps by an earlier try of this restore: wait
+    /// until it is gone and create it.
+    AwaitDeletion,
     /// It stays as it is: a warning with this text.
     Conflict {
         /// As Velero words it.
@@ -46,6 +52,10 @@ pub fn decide_existing(
     desired: &Value,
     live: &Value,
 ) -> Existing {
+    let recreate = ctx.existing == ExistingPolicy::Recreate && may_be_recreated(resource);
+    if recreate && path::get(live, &["metadata", "deletionTimestamp"]).is_some_and(|time| !time.is_null()) {
+        return Existing::AwaitDeletion;
+    }
     if is_ours(ctx, live) {
         return Existing::Ours;
     }
@@ -60,14 +70,36 @@ pub fn decide_existing(
         return same(ctx);
     }
     match (ctx.existing, merge_patch::diff(&live, desired)) {
-        (ExistingPolicy::Update, Some(patch)) => Existing::Patch {
+        (policy, Some(patch)) if policy.changes() => Existing::Patch {
             patch,
             labels: label_patch(ctx),
+            recreate,
         },
         _ => Existing::Conflict {
             warning: warning(ctx, desired),
         },
     }
+}
+
+/// Kinds that are never deleted to be created again, whatever the policy: with them goes what hangs on
+/// them (a volume's data, a namespace's objects, a definition's custom resources).
+const NEVER_RECREATED: [(&str, &str); 8] = [
+    ("namespaces", ""),
+    ("nodes", ""),
+    ("persistentvolumeclaims", ""),
+    ("persistentvolumes", ""),
+    ("customresourcedefinitions", "apiextensions.k8s.io"),
+    ("volumesnapshots", "snapshot.storage.k8s.io"),
+    ("volumesnapshotcontents", "snapshot.storage.k8s.io"),
+    ("volumegroupsnapshotcontents", "groupsnapshot.storage.k8s.io"),
+];
+
+/// Whether objects of a kind may be deleted and created again under the policy `recreate`.
+#[must_use]
+pub fn may_be_recreated(resource: &GroupResource) -> bool {
+    !NEVER_RECREATED
+        .iter()
+        .any(|(name, group)| resource.is(name, group))
 }
 
 /// Whether the object bears this restore's label and is no older than the restore.
@@ -89,7 +121,7 @@ fn is_ours(ctx: &RestoreContext, live: &Value) -> bool {
 
 fn same(ctx: &RestoreContext) -> Existing {
     Existing::Same {
-        labels: (ctx.existing == ExistingPolicy::Update).then(|| label_patch(ctx)),
+        labels: ctx.existing.changes().then(|| label_patch(ctx)),
     }
 }
 

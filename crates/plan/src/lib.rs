@@ -6,8 +6,10 @@
 //! comment says where and why they differ. Objects are JSON values of any shape: a field of an
 //! unexpected type is left as it is, never a panic; numbers are never converted.
 
+pub mod api_conversion;
 pub mod backup;
 pub mod backup_action;
+mod config_text;
 pub mod error;
 pub mod existing;
 pub mod filter;
@@ -18,11 +20,15 @@ mod json;
 pub mod managed_fields;
 pub mod merge_patch;
 pub mod priorities;
+mod quantity;
+pub mod resource_modifier;
+pub mod resource_policy;
 pub mod restore;
 pub mod restore_item;
 pub mod retention;
 pub mod schedule;
 pub mod selector;
+mod strategic_patch;
 pub mod validation;
 
 pub use error::PlanError;

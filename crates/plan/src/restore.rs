@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::{PlanError, priorities::Priorities};
+use crate::{PlanError, api_conversion::moved, priorities::Priorities};
 use selection::Selection;
 
 /// Kinds that are never restored; to include one of them by name is an error in the spec. The list
@@ -146,10 +146,7 @@ pub fn plan_restore(
     for kind in inventory {
         match selection.kind(kind) {
             Ok(related_only) => steps.push(ResourceStep {
-                api: target
-                    .iter()
-                    .find(|api| api.group_resource == kind.resource)
-                    .cloned(),
+                api: served(target, &kind.resource).cloned(),
                 group_resource: kind.resource.clone(),
                 namespaced: kind.namespaced,
                 related_only,
@@ -214,6 +211,12 @@ impl RestorePlan {
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
+}
+
+/// A kind as the target serves it, perhaps in another group.
+fn served<'a>(target: &'a [ApiResource], kind: &GroupResource) -> Option<&'a ApiResource> {
+    let find = |kind: &GroupResource| target.iter().find(|api| api.group_resource == *kind);
+    find(kind).or_else(|| find(&moved(kind)?))
 }
 
 /// Whether a kind is never restored.

@@ -6,17 +6,23 @@
 mod cluster;
 mod context;
 mod identity;
+mod image;
 mod service;
+mod storage_class;
 mod strip;
+mod transforms;
 mod volume;
 mod workload;
 
-use refloat_model::{GroupResource, ObjectName, labels};
+use std::sync::Arc;
+
+use refloat_model::{GroupResource, ObjectName, labels, resource::ApiResource};
 use serde_json::{Map, Value};
 
-use crate::{backup_action::RelatedItem, json, managed_fields::Carry};
+use crate::{api_conversion::Settled, backup_action::RelatedItem, json, managed_fields::Carry};
 pub use context::{ExistingPolicy, RestoreContext};
 pub(crate) use strip::strip;
+pub use transforms::{NameMap, Transforms};
 
 /// What becomes of an object of the backup.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +65,22 @@ pub struct PreparedItem {
     pub status: Option<Value>,
     /// How its field managers come back.
     pub managed_fields: Carry,
+    /// The kind and version that it is created in, where [`RestoreContext::served`] knows; absent: as
+    /// the plan says.
+    pub api: Option<Arc<ApiResource>>,
+    /// Storage classes that it was given and that must exist, or it is not created.
+    pub storage_classes: Vec<String>,
+    /// What is to be said about it in the results, although it is created.
+    pub notes: ItemNotes,
+}
+
+/// What is to be said about an object that is created.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ItemNotes {
+    /// Things that deserve a look: a conversion.
+    pub warnings: Vec<String>,
+    /// Changes that were asked for and could not be made.
+    pub errors: Vec<String>,
 }
 
 /// Makes an object of a backup ready to be created. `name` is its place in the archive.
@@ -75,25 +97,72 @@ pub fn prepare(
     if resource.is("namespaces", "") {
         return create_namespace(ctx, name, Some(object));
     }
-    if let Some(skipped) = left_out(ctx, resource, &object) {
+    let mut notes = ItemNotes::default();
+    let mut api = match ctx.served.settle(&mut object) {
+        Settled::AsIs(api) => api,
+        Settled::Converted { api, warning } => {
+            notes.warnings.push(warning);
+            Some(api)
+        }
+        Settled::Impossible(reason) => return skip(reason, SkipLevel::Error),
+    };
+    let stored = resource;
+    let resource = api.as_ref().map_or(stored, |api| &api.group_resource).clone();
+    if let Some(skipped) = left_out(ctx, &resource, &object) {
         return skipped;
     }
     let stripped = strip(&mut object);
-    rewrite(ctx, resource, &mut object, stripped.managed_fields.as_ref());
-    map_namespaces(ctx, resource, &mut object);
+    rewrite(ctx, &resource, &mut object, stripped.managed_fields.as_ref());
+    map_namespaces(ctx, &resource, &mut object);
+    let storage_classes = match ctx.transforms.apply_maps(&resource, &mut object) {
+        Ok(classes) => classes,
+        Err(reason) => return skip(reason, SkipLevel::Error),
+    };
+    if ctx.transforms.modifiers.is_some() {
+        notes.errors = ctx.transforms.modify(stored, &resource, &mut object);
+        api = match modified_api(ctx, api, &object) {
+            Ok(api) => api,
+            Err(reason) => return skip(reason, SkipLevel::Error),
+        };
+    }
     let namespace = ctx.target_namespace(&name.namespace).to_owned();
     if resource.is("pods", "") {
         ctx.hooks.prepare_pod(&namespace, &mut object);
     }
     add_labels(ctx, &mut object, &namespace);
-    let status = stripped.status.filter(|_| ctx.restores_status(resource, &object));
+    let status = stripped.status.filter(|_| ctx.restores_status(stored, &object));
+    let own_name = json::text(&object, &["metadata", "name"]).unwrap_or(&name.name);
     Prepared::Create(Box::new(PreparedItem {
-        name: name.name.clone(),
+        name: own_name.to_owned(),
         namespace,
         status,
         managed_fields: crate::managed_fields::carry(stripped.managed_fields),
+        api,
+        storage_classes,
+        notes,
         object,
     }))
+}
+
+/// The kind that an object is created in after rules may have changed its version or kind.
+fn modified_api(
+    ctx: &RestoreContext,
+    api: Option<Arc<ApiResource>>,
+    object: &Value,
+) -> Result<Option<Arc<ApiResource>>, String> {
+    let Some(api) = api else { return Ok(None) };
+    let text = |field| json::text(object, &[field]).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if api.group_resource.group == group && api.version == version && api.kind == kind {
+        return Ok(Some(api));
+    }
+    match ctx.served.find(group, version, kind) {
+        Some(api) => Ok(Some(api.clone())),
+        None => Err(format!(
+            "the resource modifiers made it a {kind} of {api_version}, which this cluster does not serve"
+        )),
+    }
 }
 
 /// The namespace object for a namespace of the backup: what is stored of it (name, labels,
@@ -217,6 +286,9 @@ fn create_namespace(ctx: &RestoreContext, name: &ObjectName, stored: Option<Valu
         name: ctx.target_namespace(&name.name).to_owned(),
         status: None,
         managed_fields: Carry::None,
+        api: None,
+        storage_classes: Vec::new(),
+        notes: ItemNotes::default(),
     }))
 }
 

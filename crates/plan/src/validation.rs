@@ -128,10 +128,13 @@ pub fn validate_restore(spec: &RestoreSpec) -> Vec<String> {
             &spec.or_label_selectors,
         )),
     }
-    if !matches!(spec.existing_resource_policy.as_str(), "" | "none" | "update") {
+    if !matches!(
+        spec.existing_resource_policy.as_str(),
+        "" | "none" | "update" | "recreate"
+    ) {
         faults.add(format!(
-            "Invalid ExistingResourcePolicy: {:?}; set spec.existingResourcePolicy to none or update, or leave \
-             it out",
+            "Invalid ExistingResourcePolicy: {:?}; set spec.existingResourcePolicy to none, update or recreate, \
+             or leave it out",
             spec.existing_resource_policy
         ));
     }
@@ -158,20 +161,12 @@ pub fn validate_restore(spec: &RestoreSpec) -> Vec<String> {
         );
     }
     faults.config_map("spec.resourceModifier", spec.resource_modifier.as_ref());
-    // To restore objects unchanged where they should be changed does harm; so does restoring all
-    // where a policy says which.
-    let asks = |reference: Option<&TypedLocalReference>| {
-        reference.is_some_and(|reference| reference.kind.eq_ignore_ascii_case("configmap"))
-    };
-    for (field, set) in [
-        ("spec.resourceModifier", asks(spec.resource_modifier.as_ref())),
-        ("spec.resourcePolicy", asks(spec.resource_policy.as_ref())),
-    ] {
-        if set {
-            faults.add(format!(
-                "{field} is not supported by this release; leave it out and change the objects afterwards"
-            ));
-        }
+    // Velero's releases know no such field, and to restore all where a policy says which does harm.
+    if spec.resource_policy.is_some() {
+        faults.add(
+            "spec.resourcePolicy: restores have no resource policies; leave it out and choose by \
+             spec.includedResources and spec.excludedResources",
+        );
     }
     if spec
         .uploader_config

@@ -1,5 +1,7 @@
 //! `backup create`: through a server, or without one.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -34,6 +36,15 @@ pub struct CreateFlags {
     #[command(flatten)]
     #[allow(missing_docs, reason = "documented at the type")]
     pub scope: Scope,
+    /// With --storage: a file with resource policies, in place of a ConfigMap; it holds the policies or
+    /// the ConfigMap's manifest
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "storage",
+        conflicts_with = "resource_policies_configmap"
+    )]
+    pub resource_policies_file: Option<PathBuf>,
     /// Labels of the backup
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub labels: Vec<Pairs>,
@@ -152,7 +163,7 @@ impl CreateFlags {
         if let Some(format) = self.output.output {
             return print(session, &self.output, format, &backup);
         }
-        local::create(session, url, backup).await
+        local::create(session, url, backup, self.resource_policies_file.as_deref()).await
     }
 }
 

@@ -1,13 +1,14 @@
 //! Backups without a server: made, listed and deleted by this process.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_cluster::client::ServerVersion;
 use refloat_engine::{BackupJob, BackupOptions, EngineError, Location, Progress, catalog, run_backup};
 use refloat_model::{Backup, BackupSpec, BackupStatus, GoDuration, labels};
+use refloat_plan::resource_policy::ResourcePolicies;
 
 use crate::{
     backup::create::outcome,
@@ -15,6 +16,7 @@ use crate::{
     flags::{ListFlags, SelectFlags},
     output::say,
     progress::{Counts, Meter},
+    rules_file,
     session::Session,
     wait::Interruption,
 };
@@ -38,7 +40,25 @@ const LOCATION_NAME: &str = "default";
 ///
 /// # Errors
 /// Why there is no backup.
-pub async fn create(session: &Session, url: &str, backup: Backup) -> Result<Outcome> {
+pub async fn create(
+    session: &Session,
+    url: &str,
+    backup: Backup,
+    policies: Option<&Path>,
+) -> Result<Outcome> {
+    let policies = match policies {
+        Some(file) => {
+            let read = ResourcePolicies::read(&rules_file::read(file)?);
+            Some(read.with_context(|| format!("cannot use the policies in {}", file.display()))?)
+        }
+        None => None,
+    };
+    if let Some(reason) = policies
+        .as_ref()
+        .and_then(|policies| policies.conflict(&backup.spec))
+    {
+        bail!("{reason}");
+    }
     let location = Session::location(url).await?;
     let (cluster, version) = session.cluster_for_work().await?;
     let backup = with_defaults(backup, version)?;
@@ -49,7 +69,10 @@ pub async fn create(session: &Session, url: &str, backup: Backup) -> Result<Outc
         backup,
         location,
         cluster,
-        options: BackupOptions::default(),
+        options: BackupOptions {
+            policies,
+            ..BackupOptions::default()
+        },
         progress: progress.clone(),
         cancel: interruption.once.clone(),
     };

@@ -1,5 +1,7 @@
 //! `restore create`: through a server, or without one.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use refloat_cluster::{
@@ -31,6 +33,9 @@ pub enum ExistingPolicy {
     None,
     /// They are patched.
     Update,
+    /// They are patched, or deleted and created again where a field cannot be changed; never claims,
+    /// volumes, namespaces and definitions.
+    Recreate,
 }
 
 /// Flags of `restore create`.
@@ -94,6 +99,15 @@ pub struct CreateFlags {
     /// A ConfigMap with rules that change objects
     #[arg(long, value_name = "NAME")]
     pub resource_modifier_configmap: Option<String>,
+    /// With --storage: a file with rules that change objects, in place of a ConfigMap; it holds the rules
+    /// or the ConfigMap's manifest
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "storage",
+        conflicts_with = "resource_modifier_configmap"
+    )]
+    pub resource_modifier_file: Option<PathBuf>,
     /// Whether files get holes where they have zeros
     #[arg(long)]
     pub write_sparse_files: Option<bool>,
@@ -135,7 +149,7 @@ impl CreateFlags {
             if let Some(format) = self.output.output {
                 return print(session, &self.output, format, &restore);
             }
-            return local::create(session, url, restore).await;
+            return local::create(session, url, restore, self.resource_modifier_file.as_deref()).await;
         }
         let cluster = session.cluster().await?;
         self.resolve(session, &cluster, &mut restore).await?;
@@ -212,6 +226,7 @@ impl CreateFlags {
                 None => String::new(),
                 Some(ExistingPolicy::None) => "none".into(),
                 Some(ExistingPolicy::Update) => "update".into(),
+                Some(ExistingPolicy::Recreate) => "recreate".into(),
             },
             item_operation_timeout: self.item_operation_timeout.unwrap_or_default(),
             resource_modifier: self

@@ -1,10 +1,13 @@
 //! Restores without a server: done, listed and deleted by this process.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_engine::{EngineError, Location, Progress, RestoreJob, RestoreOptions, catalog, run_restore};
 use refloat_model::{GoDuration, Restore, RestoreStatus, labels::SCHEDULE_NAME};
+use refloat_plan::resource_modifier::ResourceModifiers;
 
 use crate::{
     backup::local::followed,
@@ -12,6 +15,7 @@ use crate::{
     flags::{ListFlags, SelectFlags},
     output::say,
     restore::create::{latest, outcome},
+    rules_file,
     session::Session,
     wait::Interruption,
 };
@@ -23,11 +27,23 @@ const ITEM_OPERATION_TIMEOUT: GoDuration = GoDuration::from_hours(4);
 ///
 /// # Errors
 /// Why nothing, or not all, was tried.
-pub async fn create(session: &Session, url: &str, mut restore: Restore) -> Result<Outcome> {
+pub async fn create(
+    session: &Session,
+    url: &str,
+    mut restore: Restore,
+    modifiers: Option<&Path>,
+) -> Result<Outcome> {
     let problems = refloat_plan::validation::validate_restore(&restore.spec);
     if !problems.is_empty() {
         bail!("the restore's specification is invalid: {}", problems.join("; "));
     }
+    let modifiers = match modifiers {
+        Some(file) => {
+            let read = ResourceModifiers::read(&rules_file::read(file)?);
+            Some(read.with_context(|| format!("cannot use the rules in {}", file.display()))?)
+        }
+        None => None,
+    };
     let location = Session::location(url).await?;
     let name = restore.metadata.name.clone().unwrap_or_default();
     if catalog::read_restore(&location, &name).await.is_ok() {
@@ -53,7 +69,10 @@ pub async fn create(session: &Session, url: &str, mut restore: Restore) -> Resul
         backup,
         location,
         cluster,
-        options: RestoreOptions::default(),
+        options: RestoreOptions {
+            modifiers,
+            ..RestoreOptions::default()
+        },
         progress: progress.clone(),
         cancel: interruption.once.clone(),
     };

@@ -110,6 +110,7 @@ impl RestoreController {
             priorities: self.context.priorities.clone(),
             terminating_timeout: options.terminating_resource_timeout,
             resource_timeout: options.resource_timeout,
+            ..RestoreOptions::default()
         }
     }
 

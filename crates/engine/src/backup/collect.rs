@@ -13,11 +13,11 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use refloat_cluster::{Cluster, ClusterError, Discovery, listing::Listing as Pages};
 use refloat_model::{
-    GroupResource, ObjectName, archive, hooks::HookStatus, layout::BackupFile, resource::ApiResource,
+    GroupResource, ObjectName, archive, hooks::HookStatus, labels, layout::BackupFile, resource::ApiResource,
     volume_info::BackupVolumeInfo,
 };
 use refloat_plan::{
-    backup::{BackupPlan, ListScope, Listing, NamespaceFacts, RelatedVerdict, Verdict},
+    backup::{BackupPlan, ListScope, Listing, NamespaceFacts, RelatedVerdict, SkipReason, Verdict},
     backup_action::{self, RbacIndex, RelatedItem},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -291,7 +291,7 @@ async fn list_kind(
     }
     for name in &listing.ordered_first {
         let written = shared.hooks.has_written(shared, &kind, name);
-        if written || fetch(shared, &kind, name, &mut gatherer).await? {
+        if written || fetch(shared, &kind, name, false, &mut gatherer).await? {
             seen.insert(name.clone());
         }
     }
@@ -331,12 +331,13 @@ async fn list_kind(
     Ok(())
 }
 
-/// Reads one object by its name and gathers it if it is kept. What is not there (any more), or may
-/// not be read, is no reason to stop.
+/// Reads one object by its name and gathers it if it is kept; if it `must` be, whatever the filters and
+/// its own label say. What is not there (any more), or may not be read, is no reason to stop.
 pub(super) async fn fetch(
     shared: &Shared,
     kind: &Kind,
     name: &ObjectName,
+    must: bool,
     gatherer: &mut Gatherer<'_>,
 ) -> Result<bool, EngineError> {
     let resource = &kind.resource.group_resource;
@@ -353,8 +354,10 @@ pub(super) async fn fetch(
     let Ok(item) = serde_json::from_slice::<Item<'_>>(&json) else {
         return Ok(false);
     };
-    if !matches!(shared.plan.verdict(resource, &item.meta()), Verdict::Keep) {
-        return Ok(false);
+    match shared.plan.verdict(resource, &item.meta()) {
+        Verdict::Keep => {}
+        Verdict::Skip(reason) if must && reason != SkipReason::Deleting && !item.meta().deleting => {}
+        Verdict::Skip(_) => return Ok(false),
     }
     let bare = item.api_version.is_none();
     gatherer.add(name.clone(), bare, json).await;
@@ -461,6 +464,7 @@ struct Holding {
 enum Acted {
     Write { bare: bool, json: Bytes },
     Hold(Held),
+    Skip,
 }
 
 impl<'a> Gatherer<'a> {
@@ -523,6 +527,7 @@ impl<'a> Gatherer<'a> {
         }
         let (bare, json) = match self.act(&name, bare, json) {
             Acted::Write { bare, json } => (bare, json),
+            Acted::Skip => return,
             Acted::Hold(pod) => {
                 if let Some(held) = &mut self.held {
                     held.blocks.take(pod).await;
@@ -563,6 +568,14 @@ impl<'a> Gatherer<'a> {
             return Acted::Write { bare, json };
         }
         let outcome = backup_action::act(&shared.backup, &shared.bindings, kind, &mut value);
+        if outcome.skip {
+            let text = format!(
+                "{kind}/{name} is left out: its annotation {} says so",
+                labels::SKIP_FROM_BACKUP
+            );
+            shared.log.info(&text);
+            return Acted::Skip;
+        }
         let all = outcome.must_include_additional;
         if let Some(followed) = &mut self.followed {
             let allowed = |item: &&RelatedItem| {
@@ -621,16 +634,14 @@ pub(super) async fn namespace_facts(
                 doing: "cannot plan the backup: a namespace is not understood".into(),
                 source: error.into(),
             })?;
-        let labels = namespace.metadata.labels.unwrap_or_default();
+        let own = namespace.metadata.labels.unwrap_or_default();
         let phase = namespace.status.and_then(|status| status.phase);
         facts.push(NamespaceFacts {
             name: namespace.metadata.name.unwrap_or_default(),
             active: phase.as_deref().is_none_or(|phase| phase == "Active")
                 && namespace.metadata.deletion_timestamp.is_none(),
-            excluded_label: labels
-                .get(refloat_model::labels::EXCLUDE_FROM_BACKUP)
-                .is_some_and(|v| v == "true"),
-            labels,
+            excluded_label: own.get(labels::EXCLUDE_FROM_BACKUP).is_some_and(|v| v == "true"),
+            labels: own,
         });
     }
 }

@@ -293,7 +293,7 @@ async fn hold_and_write(
     gatherer.follow();
     for pod in begun.iter() {
         let name = &pods[*pod].name;
-        if !fetch(shared, kind, name, &mut gatherer).await? {
+        if !fetch(shared, kind, name, false, &mut gatherer).await? {
             shared
                 .log
                 .info(&format!("pod {name} is gone since it was listed"));
@@ -335,7 +335,7 @@ async fn write_related(
     }
     let mut gatherer = Gatherer::new(shared, kind.clone(), sender);
     gatherer.follow();
-    fetch(shared, &kind, &item.name, &mut gatherer).await?;
+    fetch(shared, &kind, &item.name, false, &mut gatherer).await?;
     let next = gatherer.followed();
     gatherer.finish().await;
     Ok(next)

@@ -5,7 +5,7 @@
 //! after all lists are done, and may refer to more.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     hash::{BuildHasher, RandomState},
 };
 
@@ -34,7 +34,8 @@ const REFERRED: [(&str, &str); 7] = [
 /// What was referred to and what is written, at a few bytes per object.
 #[derive(Default)]
 pub(super) struct Related {
-    wanted: BTreeSet<(GroupResource, ObjectName)>,
+    /// And whether they come along whatever the filters and their own label say.
+    wanted: BTreeMap<(GroupResource, ObjectName), bool>,
     written: HashSet<u64>,
     key: RandomState,
     kinds: Vec<GroupResource>,
@@ -50,12 +51,13 @@ impl Related {
     }
 
     /// Takes note of what an object refers to, as far as the plan has it read by itself.
-    /// With `all`, what the spec excludes comes along as well.
+    /// With `all`, what the spec or a label excludes comes along as well.
     pub(super) fn wanted(&mut self, plan: &BackupPlan, items: Vec<RelatedItem>, all: bool) {
         for item in items {
             let verdict = plan.related_allowed(&item.resource, &item.name.namespace);
-            if verdict == RelatedVerdict::Fetch || (all && verdict == RelatedVerdict::Excluded) {
-                self.wanted.insert((item.resource, item.name));
+            if verdict == RelatedVerdict::Fetch || all {
+                let must = self.wanted.entry((item.resource, item.name)).or_default();
+                *must |= all;
             }
         }
     }
@@ -76,7 +78,7 @@ pub(super) async fn collect(shared: &Shared, sender: &mpsc::Sender<Batch>) -> Re
     add_definitions(shared);
     loop {
         let next = lock(&shared.related).wanted.pop_first();
-        let Some((resource, name)) = next else {
+        let Some(((resource, name), must)) = next else {
             return Ok(());
         };
         if lock(&shared.related).is_written(&resource, &name) {
@@ -87,7 +89,7 @@ pub(super) async fn collect(shared: &Shared, sender: &mpsc::Sender<Batch>) -> Re
         };
         let kind = Kind::new(served.clone());
         let mut gatherer = Gatherer::new(shared, kind.clone(), sender);
-        fetch(shared, &kind, &name, &mut gatherer).await?;
+        fetch(shared, &kind, &name, must, &mut gatherer).await?;
         gatherer.finish().await;
     }
 }
@@ -104,7 +106,7 @@ fn add_definitions(shared: &Shared) {
     let mut related = lock(&shared.related);
     for kind in std::mem::take(&mut related.kinds) {
         if let Some(name) = definition_of(&kind) {
-            related.wanted.insert((definitions.clone(), name));
+            related.wanted.entry((definitions.clone(), name)).or_default();
         }
     }
 }

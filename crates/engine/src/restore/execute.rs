@@ -1,6 +1,9 @@
 //! Creates the sorted objects, class by class, many at a time.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,9 +15,10 @@ use refloat_model::{
     GroupResource, ObjectName, hooks::HookStatus, resource::ApiResource, volume_info::BackupVolumeInfo,
 };
 use refloat_plan::{
+    api_conversion::{ServedKinds, removed},
     managed_fields::Carry,
     restore::{ResourceStep, RestoreClass, RestorePlan, plan_restore},
-    restore_item::{self, Prepared, PreparedItem, RestoreContext, SkipLevel},
+    restore_item::{self, Prepared, PreparedItem, RestoreContext, SkipLevel, Transforms},
 };
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
@@ -23,6 +27,7 @@ use super::{
     RestoreJob, existing,
     hooks::Hooks,
     namespaces::{self, Namespaces},
+    storage_classes::StorageClasses,
     survey::Survey,
 };
 use crate::{
@@ -73,6 +78,9 @@ pub(super) struct Run {
     progress: Progress,
     plan: RestorePlan,
     survey: Survey,
+    storage_classes: StorageClasses,
+    /// How long an object that is deleted to be created again may take to go.
+    pub recreate_timeout: Duration,
     context: RwLock<Arc<RestoreContext>>,
     /// Volumes that were left out in the class under way, for the claims of the next ones.
     reprovisioned: Mutex<Vec<String>>,
@@ -85,6 +93,14 @@ impl Run {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Makes known what the cluster serves now.
+    fn set_served(&self, discovery: &Discovery) {
+        let mut context = self.context.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = RestoreContext::clone(&context);
+        changed.served = served_kinds(discovery);
+        *context = Arc::new(changed);
     }
 
     /// Makes known which volumes the class that has ended left out.
@@ -108,6 +124,7 @@ pub(super) async fn execute(
     job: &RestoreJob,
     spool: Spool,
     volumes: Vec<BackupVolumeInfo>,
+    transforms: Transforms,
     log: &Arc<JobLog>,
 ) -> Result<Done, EngineError> {
     let spool = Arc::new(spool);
@@ -127,6 +144,8 @@ pub(super) async fn execute(
         .creation_timestamp
         .as_ref()
         .map(|time| time.0);
+    context.served = served_kinds(&discovery);
+    context.transforms = Arc::new(transforms);
     let mut run = Run {
         cluster: job.cluster.clone(),
         log: log.clone(),
@@ -135,6 +154,8 @@ pub(super) async fn execute(
         progress: job.progress.clone(),
         plan,
         survey,
+        storage_classes: StorageClasses::default(),
+        recreate_timeout: job.options.terminating_timeout,
         context: RwLock::new(Arc::new(context)),
         reprovisioned: Mutex::new(Vec::new()),
     };
@@ -149,7 +170,9 @@ pub(super) async fn execute(
         }
         run = Arc::into_inner(shared).ok_or_else(|| bad_plan("a request outlived its class"))?;
         if class.wait_established {
-            run.plan = make_plan(job, &discover(&job.cluster).await?, &spool)?;
+            let discovery = discover(&job.cluster).await?;
+            run.plan = make_plan(job, &discovery, &spool)?;
+            run.set_served(&discovery);
         }
         next += 1;
     }
@@ -157,6 +180,10 @@ pub(super) async fn execute(
         list: list.finish(),
         hooks: run.hooks.finish().await?,
     })
+}
+
+fn served_kinds(discovery: &Discovery) -> Arc<ServedKinds> {
+    Arc::new(ServedKinds::new(&discovery.resources, &discovery.other_versions))
 }
 
 fn name_of(job: &RestoreJob) -> &str {
@@ -214,10 +241,9 @@ async fn restore_kind(
     let kind = &step.group_resource;
     let Some(api) = &step.api else {
         let count = step.count;
-        run.log.warn(
-            "",
-            &format!("{count} {kind} are not restored: this cluster does not serve that kind"),
-        );
+        let why = removed(kind).unwrap_or("this cluster does not serve that kind");
+        run.log
+            .warn("", &format!("{count} {kind} are not restored: {why}"));
         run.progress.add_done(count, 0);
         return Ok(());
     };
@@ -238,10 +264,17 @@ async fn restore_kind(
             .buffered(lookahead)
     );
     while let Some(done) = fates.next().await {
-        let (name, fate, bytes) = done?;
+        let Restored {
+            name,
+            fate,
+            bytes,
+            api,
+        } = done?;
         if let Some(word) = fate.word() {
             run.progress.add_done(1, bytes);
-            list.add(&listed_as, &format!("{name}({word})"));
+            let own = api.map(|api| api.gvk().to_string());
+            let listed_as = own.as_deref().unwrap_or(&listed_as);
+            list.add(listed_as, &format!("{name}({word})"));
         }
     }
     Ok(())
@@ -271,12 +304,28 @@ fn records(
         })
 }
 
+/// What became of one object.
+struct Restored {
+    name: ObjectName,
+    fate: Fate,
+    bytes: u64,
+    /// What it was created as, if not as its kind is by default.
+    api: Option<Arc<ApiResource>>,
+}
+
+impl Restored {
+    fn new(name: ObjectName, fate: Fate, bytes: u64) -> Self {
+        Self {
+            name,
+            fate,
+            bytes,
+            api: None,
+        }
+    }
+}
+
 /// Restores one object. What goes wrong with it is data; an error ends the restore.
-async fn restore_one(
-    run: &Run,
-    api: &ApiResource,
-    record: Record,
-) -> Result<(ObjectName, Fate, u64), EngineError> {
+async fn restore_one(run: &Run, api: &ApiResource, record: Record) -> Result<Restored, EngineError> {
     let bytes = record.json.len() as u64;
     let kind = &api.group_resource;
     let stored = &record.name;
@@ -286,12 +335,12 @@ async fn restore_one(
         Err(error) => {
             let text = format!("error restoring {kind}/{stored}: it is not JSON: {error}");
             run.log.error(&stored.namespace, &text);
-            return Ok((record.name, Fate::Failed, bytes));
+            return Ok(Restored::new(record.name, Fate::Failed, bytes));
         }
     };
     drop(record.json);
     if !selected(run, kind, stored, &object) {
-        return Ok((record.name, Fate::Left, bytes));
+        return Ok(Restored::new(record.name, Fate::Left, bytes));
     }
     let item = match restore_item::prepare(&context, kind, stored, object) {
         Prepared::Create(item) => item,
@@ -304,40 +353,65 @@ async fn restore_one(
                 let mut volumes = run.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
                 volumes.push(stored.name.clone());
             }
-            let text = format!("{kind}/{stored} is not restored: {reason}");
-            let fate = match level {
-                SkipLevel::Silent => {
-                    run.log.info(&text);
-                    Fate::Skipped
-                }
-                SkipLevel::Warning => {
-                    run.log.warn(&stored.namespace, &text);
-                    Fate::Skipped
-                }
-                SkipLevel::Error => {
-                    run.log.error(&stored.namespace, &text);
-                    Fate::Failed
-                }
-            };
-            return Ok((record.name, fate, bytes));
+            let fate = skipped(run, kind, stored, level, &reason);
+            return Ok(Restored::new(record.name, fate, bytes));
         }
     };
     let name = ObjectName::new(item.namespace.as_str(), item.name.as_str());
+    say_notes(run, kind, stored, &item);
     if kind.is("namespaces", "") {
         let fate = run.namespaces.restore(run, &name.name, &item.object).await?;
-        return Ok((name, fate, bytes));
+        return Ok(Restored::new(name, fate, bytes));
     }
-    if !name.namespace.is_empty()
-        && let Err(problem) = run.namespaces.ensure(run, &name.namespace).await?
-    {
-        run.log.error(
-            &name.namespace,
-            &format!("error restoring {kind}/{name}: {problem}"),
-        );
-        return Ok((name, Fate::Failed, bytes));
+    let mut ready = run.storage_classes.check(run, &item.storage_classes).await?;
+    if ready.is_ok() && !name.namespace.is_empty() {
+        ready = run.namespaces.ensure(run, &name.namespace).await?;
     }
+    if let Err(problem) = ready {
+        let text = format!("error restoring {kind}/{name}: {problem}");
+        run.log.error(&name.namespace, &text);
+        return Ok(Restored::new(name, Fate::Failed, bytes));
+    }
+    let own = item.api.clone();
+    let api = own.as_deref().unwrap_or(api);
     let fate = create(run, api, &name, *item).await?;
-    Ok((name, fate, bytes))
+    Ok(Restored {
+        name,
+        fate,
+        bytes,
+        api: own,
+    })
+}
+
+/// Says what there is to be said about an object that will be created.
+fn say_notes(run: &Run, kind: &GroupResource, stored: &ObjectName, item: &PreparedItem) {
+    for warning in &item.notes.warnings {
+        run.log
+            .warn(&item.namespace, &format!("{kind}/{stored}: {warning}"));
+    }
+    for error in &item.notes.errors {
+        run.log
+            .error(&item.namespace, &format!("{kind}/{stored}: {error}"));
+    }
+}
+
+/// Says why an object is left out, and what that counts as.
+fn skipped(run: &Run, kind: &GroupResource, stored: &ObjectName, level: SkipLevel, reason: &str) -> Fate {
+    let text = format!("{kind}/{stored} is not restored: {reason}");
+    match level {
+        SkipLevel::Silent => {
+            run.log.info(&text);
+            Fate::Skipped
+        }
+        SkipLevel::Warning => {
+            run.log.warn(&stored.namespace, &text);
+            Fate::Skipped
+        }
+        SkipLevel::Error => {
+            run.log.error(&stored.namespace, &text);
+            Fate::Failed
+        }
+    }
 }
 
 /// Whether an object is to be restored: for its own sake, or because another one refers to it. A

@@ -7,13 +7,19 @@ use refloat_cluster::{
 };
 use refloat_model::{ObjectName, resource::ApiResource};
 use refloat_plan::{
-    existing::{Existing, decide_existing},
-    restore_item::PreparedItem,
+    existing::{Existing, decide_existing, may_be_recreated},
+    restore_item::{ExistingPolicy, PreparedItem},
 };
 use serde_json::Value;
 
-use super::execute::{Fate, Run, failed, finish};
+use super::{
+    execute::{Fate, Run, failed, finish},
+    recreate,
+};
 use crate::EngineError;
+
+/// The status of answers to changes of fields that cannot be changed (Unprocessable Entity).
+const UNCHANGEABLE: u16 = 422;
 
 /// Reads the object in the cluster and does what the plan decides: leave it, patch it, or count it
 /// as created by an earlier try of this restore.
@@ -62,11 +68,25 @@ pub(super) async fn settle(
             Ok(()) => Ok(Fate::Updated),
             Err(error) => failed(run, kind, name, error).await,
         },
-        Existing::Patch { patch, labels } => match apply(run, api, name, &patch).await {
+        Existing::AwaitDeletion => recreate::create_when_gone(run, api, name, item).await,
+        Existing::Patch {
+            patch,
+            labels,
+            recreate,
+        } => match apply(run, api, name, &patch).await {
             Ok(()) => Ok(Fate::Updated),
             Err(error) if error.code().is_none() => failed(run, kind, name, error).await,
+            Err(error) if recreate && error.code() == Some(UNCHANGEABLE) => {
+                recreate::recreate(run, api, name, item, &live, &error).await
+            }
             Err(error) => {
-                let text = format!("{kind}/{name} could not be updated: {}", error.server_message());
+                let mut text = format!("{kind}/{name} could not be updated: {}", error.server_message());
+                if run.context().existing == ExistingPolicy::Recreate && !may_be_recreated(kind) {
+                    text.push_str(
+                        "; objects of this kind are never deleted to be created again, because data or other objects \
+                         would go with them",
+                    );
+                }
                 run.log.warn(&name.namespace, &text);
                 match apply(run, api, name, &labels).await {
                     Ok(()) => Ok(Fate::Updated),

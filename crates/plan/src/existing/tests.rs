@@ -66,7 +66,12 @@ fn a_different_object_stays_or_is_patched() {
             Existing::Conflict { warning }
         );
     }
-    let Existing::Patch { patch, labels } = decide(&context("update"), "configmaps", &stored, &live) else {
+    let Existing::Patch {
+        patch,
+        labels,
+        recreate: false,
+    } = decide(&context("update"), "configmaps", &stored, &live)
+    else {
         panic!("no patch")
     };
     assert_eq!(
@@ -161,4 +166,39 @@ fn what_the_cluster_assigns_is_no_difference() {
         decide(&context(""), "deployments.apps", &old, &new),
         Existing::Same { labels: None }
     );
+}
+
+#[test]
+fn by_recreate_what_cannot_be_patched_is_created_again_but_not_what_holds_others() {
+    let of = |kind: &str, value: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "n"}, "spec": {"a": value}});
+    for (kind, resource, expected) in [
+        ("Job", "jobs.batch", true),
+        ("Service", "services", true),
+        ("PersistentVolumeClaim", "persistentvolumeclaims", false),
+        ("PersistentVolume", "persistentvolumes", false),
+        ("Namespace", "namespaces", false),
+        (
+            "CustomResourceDefinition",
+            "customresourcedefinitions.apiextensions.k8s.io",
+            false,
+        ),
+    ] {
+        let decided = decide_existing(
+            &context("recreate"),
+            &GroupResource::parse(resource),
+            &of(kind, "new"),
+            &of(kind, "old"),
+        );
+        assert!(
+            matches!(decided, Existing::Patch { recreate, .. } if recreate == expected),
+            "{decided:?}"
+        );
+        let mut going = of(kind, "old");
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let kind = GroupResource::parse(resource);
+        let decided = decide_existing(&context("recreate"), &kind, &of("x", "new"), &going);
+        assert_eq!(decided == Existing::AwaitDeletion, expected);
+        let decided = decide_existing(&context("update"), &kind, &of("x", "new"), &going);
+        assert_ne!(decided, Existing::AwaitDeletion);
+    }
 }

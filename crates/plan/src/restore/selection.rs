@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{ClusterScope, InventoryKind, LeftOutReason, is_never_restored};
 use crate::{
     PlanError,
+    api_conversion::moved,
     filter::{KindFilter, NamespaceFilter},
     selector::{Selector, compile_all},
 };
@@ -40,13 +41,25 @@ impl Selection {
         if is_never_restored(&kind.resource) {
             return Err(LeftOutReason::NotRestorable);
         }
-        if !self.kinds.includes(&kind.resource) {
+        if !self.includes(&kind.resource) {
             return Err(LeftOutReason::Kinds);
         }
         match self.cluster_scope() {
             ClusterScope::None if !kind.namespaced => Err(LeftOutReason::ClusterScoped),
             ClusterScope::Related => Ok(!kind.namespaced),
             _ => Ok(false),
+        }
+    }
+
+    /// Whether the filters let a kind through, by its own name or, where its group changed since the
+    /// backup, by the new one.
+    fn includes(&self, resource: &GroupResource) -> bool {
+        match moved(resource) {
+            Some(now) if !self.kinds.includes(resource) => {
+                !self.kinds.excludes(resource) && self.kinds.includes(&now)
+            }
+            Some(now) => !self.kinds.excludes(&now),
+            None => self.kinds.includes(resource),
         }
     }
 
@@ -86,7 +99,7 @@ impl Selection {
         } else {
             self.namespaces.includes(namespace)
         };
-        scope && !is_never_restored(resource) && self.kinds.includes(resource)
+        scope && !is_never_restored(resource) && self.includes(resource)
     }
 
     pub(super) fn namespace(&self, namespace: &str) -> bool {

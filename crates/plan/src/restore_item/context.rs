@@ -1,6 +1,9 @@
 //! What holds for all objects of one restore.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use refloat_model::{
@@ -8,7 +11,8 @@ use refloat_model::{
 };
 use serde_json::Value;
 
-use crate::{PlanError, filter::KindFilter, hooks::RestoreHookRules, json};
+use super::Transforms;
+use crate::{PlanError, api_conversion::ServedKinds, filter::KindFilter, hooks::RestoreHookRules, json};
 
 /// What happens to an object that is already in the cluster and differs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,17 @@ pub enum ExistingPolicy {
     None,
     /// It is patched.
     Update,
+    /// It is patched; where the server refuses that, because a field cannot be changed, it is deleted
+    /// and created again. Ours; Velero has no such policy.
+    Recreate,
+}
+
+impl ExistingPolicy {
+    /// Whether what exists and differs is changed.
+    #[must_use]
+    pub const fn changes(self) -> bool {
+        matches!(self, Self::Update | Self::Recreate)
+    }
 }
 
 /// What holds for all objects of one restore.
@@ -39,6 +54,11 @@ pub struct RestoreContext {
     pub not_before: Option<Timestamp>,
     /// What runs in restored pods.
     pub hooks: RestoreHookRules,
+    /// What the target serves, for objects stored in a version that it does not; the default knows
+    /// nothing and converts nothing.
+    pub served: Arc<ServedKinds>,
+    /// What is changed on request.
+    pub transforms: Arc<Transforms>,
     /// How the data of each persistent volume was backed up.
     pub(super) volume_methods: HashMap<String, String>,
     status_kinds: Option<KindFilter>,
@@ -76,12 +96,15 @@ impl RestoreContext {
             preserve_node_ports: spec.preserve_node_ports == Some(true),
             existing: match spec.existing_resource_policy.as_str() {
                 "update" => ExistingPolicy::Update,
+                "recreate" => ExistingPolicy::Recreate,
                 "none" => ExistingPolicy::None,
                 _ => ExistingPolicy::Unset,
             },
             reprovisioned: HashSet::new(),
             not_before: None,
             hooks: RestoreHookRules::new(restore_name, &spec.hooks)?,
+            served: Arc::default(),
+            transforms: Arc::default(),
             volume_methods: with_data
                 .map(|info| (info.pv_name.clone(), info.backup_method.clone()))
                 .collect(),

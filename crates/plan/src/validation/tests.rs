@@ -113,7 +113,7 @@ fn faults_of_restores_name_their_field() {
         ),
         (json!({}), "spec.backupName"),
         (
-            json!({"backupName": "b", "existingResourcePolicy": "recreate"}),
+            json!({"backupName": "b", "existingResourcePolicy": "replace"}),
             "spec.existingResourcePolicy",
         ),
         (
@@ -123,6 +123,10 @@ fn faults_of_restores_name_their_field() {
         (
             json!({"backupName": "b", "resourceModifier": {"kind": "Secret", "name": "x"}}),
             "spec.resourceModifier.kind",
+        ),
+        (
+            json!({"backupName": "b", "resourcePolicy": {"kind": "ConfigMap", "name": "x"}}),
+            "spec.resourcePolicy",
         ),
         (
             json!({"backupName": "b", "includedNamespaces": ["{a}"]}),
@@ -144,8 +148,9 @@ fn faults_of_restores_name_their_field() {
     ] {
         one(&restore(spec), field);
     }
-    let good = json!({"backupName": "b", "namespaceMapping": {"a": "b"}, "existingResourcePolicy": "update",
-        "includedNamespaces": ["prod-*"], "restoreStatus": {"includedResources": ["workflows.example.io"]}});
+    let good = json!({"backupName": "b", "namespaceMapping": {"a": "b"}, "existingResourcePolicy": "recreate",
+        "includedNamespaces": ["prod-*"], "restoreStatus": {"includedResources": ["workflows.example.io"]},
+        "resourceModifier": {"kind": "ConfigMap", "name": "rules"}});
     assert_eq!(restore(good), Vec::<String>::new());
 }
 
