@@ -1,9 +1,12 @@
-//! `backup create|get|describe|logs|download|delete`.
+//! `backup create|get|describe|logs|download|diff|find|cancel|delete`.
 
+pub mod cancel;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod diff;
 pub mod download;
+pub mod find;
 pub mod get;
 pub mod local;
 pub mod logs;
@@ -28,6 +31,12 @@ pub enum BackupVerb {
     Logs(logs::LogsFlags),
     /// Download all Kubernetes manifests of a backup, without the contents of volumes
     Download(download::DownloadFlags),
+    /// Compare a backup with another one or with the cluster
+    Diff(diff::DiffFlags),
+    /// Find objects in all backups, and when they changed
+    Find(find::FindFlags),
+    /// Stop backups that are going on or wait; nothing of them remains
+    Cancel(cancel::CancelFlags),
     /// Delete backups with all their data
     Delete(delete::DeleteFlags),
 }
@@ -44,6 +53,9 @@ impl BackupVerb {
             Self::Describe(flags) => Box::pin(flags.run(session)).await,
             Self::Logs(flags) => flags.run(session).await,
             Self::Download(flags) => flags.run(session).await,
+            Self::Diff(flags) => Box::pin(flags.run(session)).await,
+            Self::Find(flags) => Box::pin(flags.run(session)).await,
+            Self::Cancel(flags) => flags.run(session).await,
             Self::Delete(flags) => flags.run(session).await,
         }
     }

@@ -31,6 +31,7 @@ use crate::{
     location::{LocationController, sync::SyncController},
     metrics::Metrics,
     restore::RestoreController,
+    restore_plan::RestorePlanController,
     server_status::ServerStatusController,
     startup,
 };
@@ -191,6 +192,15 @@ async fn work(context: &Shared, stop: CancellationToken) {
         brief(2),
         &stop,
     );
+    if startup::has_own(&context.cluster).await {
+        start(
+            &mut controllers,
+            context,
+            RestorePlanController::new(Arc::clone(context)),
+            brief(1),
+            &stop,
+        );
+    }
     while controllers.join_next().await.is_some() {}
 }
 

@@ -12,6 +12,7 @@
 
 mod collect;
 mod files;
+mod index;
 mod item;
 mod related;
 mod volumes;
@@ -27,7 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog};
 
+pub(crate) use collect::namespace_facts;
 pub(crate) use files::json_gz;
+pub(crate) use item::{Item, type_prefix};
 
 /// What a backup needs.
 #[derive(Debug)]

@@ -14,9 +14,16 @@
 mod execute;
 mod existing;
 mod files;
+mod listing;
 mod namespaces;
-mod sort;
+mod planned;
+mod planning;
+pub(crate) mod sort;
 mod survey;
+
+pub use listing::stream_plan;
+pub use planned::check_plan;
+pub use planning::{PlanJob, PlanReport, run_plan};
 
 use std::{sync::Arc, time::Duration};
 
@@ -114,7 +121,7 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
         log.warn("", &warning);
     }
     let volumes = catalog::read_json_gz(&job.location, &BackupFile::VolumeInfo.key(&backup)).await?;
-    let sorted = sort::sort_archive(&job, &backup).await?;
+    let sorted = sort::sort_archive(&job).await?;
     if sorted.inventory().is_empty() {
         log.warn("", "the backup holds no objects");
     }
@@ -141,7 +148,7 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
     Ok(RestoreReport { restore, results })
 }
 
-fn check_format(backup: &Backup, name: &str) -> Result<(), EngineError> {
+pub(crate) fn check_format(backup: &Backup, name: &str) -> Result<(), EngineError> {
     let version = backup
         .status
         .as_ref()

@@ -70,6 +70,21 @@ pub fn decide_existing(
     }
 }
 
+/// The object in the cluster and the one that was to be created, both as they are compared by
+/// [`decide_existing`]: without what the cluster assigns and without labels of restores.
+#[must_use]
+pub fn compared(
+    ctx: &RestoreContext,
+    resource: &GroupResource,
+    desired: &Value,
+    live: &Value,
+) -> (Value, Value) {
+    (
+        unlabelled(&normalised(ctx, resource, desired, live)),
+        unlabelled(desired),
+    )
+}
+
 /// Whether the object bears this restore's label and is no older than the restore.
 fn is_ours(ctx: &RestoreContext, live: &Value) -> bool {
     let own = path::object(live, &["metadata", "labels"]);

@@ -8,9 +8,13 @@
 
 pub mod backup;
 pub mod backup_action;
+pub mod decision;
+pub mod diff;
 pub mod error;
 pub mod existing;
 pub mod filter;
+pub mod find;
+pub mod fingerprint;
 #[cfg(test)]
 mod fixture;
 mod json;

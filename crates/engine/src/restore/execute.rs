@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     RestoreJob, existing,
     namespaces::{self, Namespaces},
+    planned::{self, Expected},
     survey::Survey,
 };
 use crate::{
@@ -64,9 +65,11 @@ pub(super) struct Run {
     pub cluster: Cluster,
     pub log: Arc<JobLog>,
     pub namespaces: Namespaces,
-    progress: Progress,
-    plan: RestorePlan,
-    survey: Survey,
+    pub progress: Progress,
+    pub plan: RestorePlan,
+    pub survey: Survey,
+    /// What a plan allows, where the restore applies one.
+    expected: Option<Expected>,
     context: RwLock<Arc<RestoreContext>>,
     /// Volumes that were left out in the class under way, for the claims of the next ones.
     reprovisioned: Mutex<Vec<String>>,
@@ -82,7 +85,7 @@ impl Run {
     }
 
     /// Makes known which volumes the class that has ended left out.
-    fn end_class(&self) {
+    pub(super) fn end_class(&self) {
         let mut fresh = self.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
         if fresh.is_empty() {
             return;
@@ -105,32 +108,8 @@ pub(super) async fn execute(
     log: &Arc<JobLog>,
 ) -> Result<Done, EngineError> {
     let spool = Arc::new(spool);
-    let discovery = discover(&job.cluster).await?;
-    let plan = make_plan(job, &discovery, &spool)?;
-    for warning in &plan.warnings {
-        log.warn("", warning);
-    }
-    let survey = look_through(&plan, &spool).await?;
-    job.progress.set_total(survey.total);
-    log.info(&format!("{} objects are selected", survey.total));
-    let mut context = RestoreContext::new(name_of(job), &job.restore.spec, &discovery.resources, &volumes)
-        .map_err(bad_plan)?;
-    context.not_before = job
-        .restore
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map(|time| time.0);
-    let mut run = Run {
-        cluster: job.cluster.clone(),
-        log: log.clone(),
-        namespaces: Namespaces::new(job.options.terminating_timeout),
-        progress: job.progress.clone(),
-        plan,
-        survey,
-        context: RwLock::new(Arc::new(context)),
-        reprovisioned: Mutex::new(Vec::new()),
-    };
+    let expected = Expected::load(job).await?;
+    let (mut run, _) = begin(job, &spool, volumes, log, expected).await?;
     let mut list = KindList::default();
     let mut next = 0;
     while let Some(class) = run.plan.classes.get(next).cloned() {
@@ -149,11 +128,53 @@ pub(super) async fn execute(
     Ok(Done { list: list.finish() })
 }
 
+/// Asks the cluster what it serves, plans, and looks through the objects: all that comes before the
+/// first of them.
+///
+/// # Errors
+/// As [`execute`].
+pub(super) async fn begin(
+    job: &RestoreJob,
+    spool: &Arc<Spool>,
+    volumes: Vec<BackupVolumeInfo>,
+    log: &Arc<JobLog>,
+    expected: Option<Expected>,
+) -> Result<(Run, Discovery), EngineError> {
+    let discovery = discover(&job.cluster).await?;
+    let plan = make_plan(job, &discovery, spool)?;
+    for warning in &plan.warnings {
+        log.warn("", warning);
+    }
+    let survey = look_through(&plan, spool).await?;
+    job.progress.set_total(survey.total);
+    log.info(&format!("{} objects are selected", survey.total));
+    let mut context = RestoreContext::new(name_of(job), &job.restore.spec, &discovery.resources, &volumes)
+        .map_err(bad_plan)?;
+    context.not_before = job
+        .restore
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    let run = Run {
+        cluster: job.cluster.clone(),
+        log: log.clone(),
+        namespaces: Namespaces::new(job.options.terminating_timeout),
+        progress: job.progress.clone(),
+        plan,
+        survey,
+        expected,
+        context: RwLock::new(Arc::new(context)),
+        reprovisioned: Mutex::new(Vec::new()),
+    };
+    Ok((run, discovery))
+}
+
 fn name_of(job: &RestoreJob) -> &str {
     job.restore.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn bad_plan(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+pub(super) fn bad_plan(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Plan {
         doing: "cannot plan the restore".into(),
         source: source.into(),
@@ -216,11 +237,12 @@ async fn restore_kind(
     let lookahead = run.cluster.limiter().most() * 2;
     let mut fates = std::pin::pin!(
         records(spool.clone(), kind)
-            .map(|record| {
+            .enumerate()
+            .map(|(place, record)| {
                 let (run, api) = (run.clone(), api.clone());
                 async move {
                     let record = record?;
-                    let task = tokio::spawn(async move { restore_one(&run, &api, record).await });
+                    let task = tokio::spawn(async move { restore_one(&run, &api, place, record).await });
                     let done = AbortOnDropHandle::new(task).await;
                     done.unwrap_or_else(|error| Err(EngineError::damaged("the tarball", error)))
                 }
@@ -238,7 +260,7 @@ async fn restore_kind(
 }
 
 /// A kind's objects, read block by block off the runtime's threads.
-fn records(
+pub(super) fn records(
     spool: Arc<Spool>,
     kind: &GroupResource,
 ) -> impl futures::Stream<Item = Result<Record, EngineError>> + Send + use<> {
@@ -265,35 +287,16 @@ fn records(
 async fn restore_one(
     run: &Run,
     api: &ApiResource,
+    place: usize,
     record: Record,
 ) -> Result<(ObjectName, Fate, u64), EngineError> {
     let bytes = record.json.len() as u64;
     let kind = &api.group_resource;
     let stored = &record.name;
-    let context = run.context();
-    let object: Value = match serde_json::from_slice(&record.json) {
-        Ok(object) => object,
-        Err(error) => {
-            let text = format!("error restoring {kind}/{stored}: it is not JSON: {error}");
-            run.log.error(&stored.namespace, &text);
-            return Ok((record.name, Fate::Failed, bytes));
-        }
-    };
-    drop(record.json);
-    if !selected(run, kind, stored, &object) {
-        return Ok((record.name, Fate::Left, bytes));
-    }
-    let item = match restore_item::prepare(&context, kind, stored, object) {
-        Prepared::Create(item) => item,
-        Prepared::Skip {
-            reason,
-            level,
-            reprovision,
-        } => {
-            if reprovision {
-                let mut volumes = run.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
-                volumes.push(stored.name.clone());
-            }
+    let item = match ready(run, kind, stored, &record.json) {
+        Ready::Item(item) => item,
+        Ready::Left => return Ok((record.name, Fate::Left, bytes)),
+        Ready::Skip { reason, level } => {
             let text = format!("{kind}/{stored} is not restored: {reason}");
             let fate = match level {
                 SkipLevel::Silent => {
@@ -313,6 +316,11 @@ async fn restore_one(
         }
     };
     let name = ObjectName::new(item.namespace.as_str(), item.name.as_str());
+    if let Some(expected) = &run.expected
+        && planned::is_refused(run, expected, kind, place, &name)
+    {
+        return Ok((name, Fate::Failed, bytes));
+    }
     if kind.is("namespaces", "") {
         let fate = run.namespaces.restore(run, &name.name, &item.object).await?;
         return Ok((name, fate, bytes));
@@ -326,8 +334,56 @@ async fn restore_one(
         );
         return Ok((name, Fate::Failed, bytes));
     }
-    let fate = create(run, api, &name, *item).await?;
+    let fate = match &run.expected {
+        Some(expected) => planned::carry_out(run, expected, api, place, &name, *item).await?,
+        None => create(run, api, place, &name, *item).await?,
+    };
     Ok((name, fate, bytes))
+}
+
+/// What an object of the backup is before anything is asked of the cluster.
+pub(super) enum Ready {
+    /// It is to be restored.
+    Item(Box<PreparedItem>),
+    /// It is selected, and left out.
+    Skip {
+        /// Why.
+        reason: String,
+        /// How much it matters.
+        level: SkipLevel,
+    },
+    /// It is not selected.
+    Left,
+}
+
+/// Selects and rewrites an object: the same for a restore and for its plan.
+pub(super) fn ready(run: &Run, kind: &GroupResource, stored: &ObjectName, json: &[u8]) -> Ready {
+    let object: Value = match serde_json::from_slice(json) {
+        Ok(object) => object,
+        Err(error) => {
+            return Ready::Skip {
+                reason: format!("it is not JSON: {error}"),
+                level: SkipLevel::Error,
+            };
+        }
+    };
+    if !selected(run, kind, stored, &object) {
+        return Ready::Left;
+    }
+    match restore_item::prepare(&run.context(), kind, stored, object) {
+        Prepared::Create(item) => Ready::Item(item),
+        Prepared::Skip {
+            reason,
+            level,
+            reprovision,
+        } => {
+            if reprovision {
+                let mut volumes = run.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
+                volumes.push(stored.name.clone());
+            }
+            Ready::Skip { reason, level }
+        }
+    }
 }
 
 /// Whether an object is to be restored: for its own sake, or because another one refers to it. A
@@ -340,9 +396,10 @@ fn selected(run: &Run, kind: &GroupResource, name: &ObjectName, object: &Value) 
 }
 
 /// Creates a prepared object, or decides what its being there means.
-async fn create(
+pub(super) async fn create(
     run: &Run,
     api: &ApiResource,
+    place: usize,
     name: &ObjectName,
     item: PreparedItem,
 ) -> Result<Fate, EngineError> {
@@ -370,13 +427,16 @@ async fn create(
             finish(run, api, name, &item).await?;
             Ok(Fate::Created)
         }
-        Err(error) if exists(&error) => existing::settle(run, api, name, &item, &error).await,
+        Err(error) if exists(&error) => match &run.expected {
+            Some(expected) => planned::came_between(run, expected, api, place, name, &item, &error).await,
+            None => existing::settle(run, api, name, &item, &error).await,
+        },
         Err(error) => failed(run, kind, name, error).await,
     }
 }
 
 /// Whether an error says that the object, or the port that it asks for, is there already.
-fn exists(error: &ClusterError) -> bool {
+pub(super) fn exists(error: &ClusterError) -> bool {
     error.is_already_exists()
         || error
             .server_message()

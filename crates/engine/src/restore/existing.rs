@@ -25,8 +25,8 @@ pub(super) async fn settle(
     refusal: &ClusterError,
 ) -> Result<Fate, EngineError> {
     let kind = &api.group_resource;
-    let live = match run.cluster.get(api, name).await {
-        Ok(bytes) => bytes,
+    let live = match read(run, api, name).await {
+        Ok(live) => live,
         // It is not there under its own name: something else (a port) is taken.
         Err(error) if error.is_not_found() => {
             let text = format!("error restoring {kind}/{name}: {}", refusal.server_message());
@@ -35,17 +35,29 @@ pub(super) async fn settle(
         }
         Err(error) => return failed(run, kind, name, error).await,
     };
-    let live: Value = match serde_json::from_slice(&live) {
-        Ok(live) => live,
-        Err(error) => {
-            run.log.error(
-                &name.namespace,
-                &format!("error restoring {kind}/{name}: {error}"),
-            );
-            return Ok(Fate::Failed);
-        }
-    };
-    match decide_existing(&run.context(), kind, &item.object, &live) {
+    let existing = decide_existing(&run.context(), kind, &item.object, &live);
+    carry_out(run, api, name, item, existing).await
+}
+
+/// Reads an object of the cluster.
+pub(super) async fn read(run: &Run, api: &ApiResource, name: &ObjectName) -> Result<Value, ClusterError> {
+    let bytes = run.cluster.get(api, name).await?;
+    serde_json::from_slice(&bytes).map_err(|error| ClusterError::Decode {
+        action: format!("read {} {name}", api.group_resource),
+        source: error.into(),
+    })
+}
+
+/// Does what was decided about an object that is there.
+pub(super) async fn carry_out(
+    run: &Run,
+    api: &ApiResource,
+    name: &ObjectName,
+    item: &PreparedItem,
+    existing: Existing,
+) -> Result<Fate, EngineError> {
+    let kind = &api.group_resource;
+    match existing {
         Existing::Ours => {
             finish(run, api, name, item).await?;
             Ok(Fate::Created)
