@@ -10,7 +10,10 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 use refloat_cluster::Cluster;
 use refloat_model::{Backup, GroupResource, resource::ApiResource};
-use refloat_plan::diff::{Change, Difference, Scope, ScopeLists, difference};
+use refloat_plan::{
+    diff::{Change, Difference, Scope, ScopeLists, difference},
+    find::short_names,
+};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -159,11 +162,11 @@ fn kinds_of(spool: &Spool) -> Result<Vec<ApiResource>, EngineError> {
         let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
         let api_version = text("apiVersion");
         kinds.push(ApiResource {
+            aliases: short_names(&held.resource),
             group_resource: held.resource,
             version: api_version.rsplit('/').next().unwrap_or_default().to_owned(),
             kind: text("kind"),
             namespaced: held.namespaced,
-            aliases: Vec::new(),
             verbs: Vec::new(),
         });
     }

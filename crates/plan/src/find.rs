@@ -35,6 +35,16 @@ const SHORT: [(&str, &str); 24] = [
     ("svc", "services"),
 ];
 
+/// The short names of a resource, for where no cluster can be asked.
+#[must_use]
+pub fn short_names(resource: &GroupResource) -> Vec<String> {
+    SHORT
+        .iter()
+        .filter(|(_, long)| *long == resource.resource)
+        .map(|(short, _)| (*short).to_owned())
+        .collect()
+}
+
 /// A kind as a user writes it: plural, kind or short name, in any case, with or without the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KindName {
@@ -204,7 +214,8 @@ fn search(value: &Value, wanted: &str, at: &str, secret: bool) -> Option<String>
             found.then(|| at.to_owned())
         }
         Value::Null => None,
-        other => (other.to_string() == wanted).then(|| at.to_owned()),
+        Value::Bool(truth) => (truth.to_string().as_str() == wanted).then(|| at.to_owned()),
+        Value::Number(number) => (number.to_string().as_str() == wanted).then(|| at.to_owned()),
     }
 }
 

@@ -69,10 +69,11 @@ async fn read(
     work: impl FnOnce(MultiGzDecoder<ChannelReader>, &Sender) -> Result<(), String> + Send + 'static,
 ) -> Result<Candidates, EngineError> {
     let stream = catalog::stream_file(location, &key).await?;
-    let text = MultiGzDecoder::new(ChannelReader::over(stream));
+    let reader = ChannelReader::over(stream);
     let (sender, receiver) = mpsc::channel(256);
     tokio::task::spawn_blocking(move || {
-        if let Err(problem) = work(text, &sender) {
+        // Already the decoder's making reads, and blocks.
+        if let Err(problem) = work(MultiGzDecoder::new(reader), &sender) {
             // Who does not listen any more does not want to know.
             let _ = sender.blocking_send(Err(EngineError::damaged(&key, problem)));
         }

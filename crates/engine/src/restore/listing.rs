@@ -104,9 +104,11 @@ pub async fn stream_plan(
         }
         other => other.map_err(|source| EngineError::store(format!("cannot read {key}"), source))?,
     };
-    let text = BufReader::new(MultiGzDecoder::new(ChannelReader::over(stream)));
+    let reader = ChannelReader::over(stream);
     let (sender, receiver) = mpsc::channel(64);
     tokio::task::spawn_blocking(move || {
+        // Already this reads, and blocks.
+        let text = BufReader::new(MultiGzDecoder::new(reader));
         if let Err(problem) = read(text, |line| sender.blocking_send(Ok(line)).is_ok()) {
             // Who does not listen any more does not want to know.
             let _ = sender.blocking_send(Err(EngineError::damaged(&key, problem)));
