@@ -178,10 +178,11 @@ fn an_object_is_found_in_all_backups_and_brought_back() {
     scene.goes_too(&into);
     let mapping = format!("{workload}:{into}");
     let object = format!("Secret/{workload}/key");
-    let restore = |object: &str| {
+    let restore = |name: &str, object: &str| {
         scene.refloat(&[
             "restore",
             "create",
+            name,
             "--from-backup",
             "one",
             "--object",
@@ -192,14 +193,14 @@ fn an_object_is_found_in_all_backups_and_brought_back() {
             &storage,
         ])
     };
-    restore(&object).ended(0);
+    restore("back", &object).ended(0);
     assert_eq!(scene.value(&into, "secret/key", ".data.word"), "aHVzaA==");
     let others = scene
         .cluster
         .kubectl(&["-n", &into, "get", "cm,svc", "-l", "app=shop", "-o", "name"])
         .unwrap();
     assert_eq!(others, "");
-    let said = restore("secrets/shop/none");
+    let said = restore("nothing", "secrets/shop/none");
     assert!(
         said.err.contains("has no object secrets/shop/none"),
         "{}",

@@ -52,7 +52,7 @@ pub struct DiffBackup {
 #[derive(Debug)]
 pub enum DiffTarget {
     /// Another backup.
-    Backup(DiffBackup),
+    Backup(Box<DiffBackup>),
     /// What the first backup would hold if it were made now.
     Live {
         /// The cluster.

@@ -88,7 +88,7 @@ impl DiffFlags {
             Some(name) => {
                 let found = storage::find(session, storage, name).await?;
                 (
-                    DiffTarget::Backup(side(found.location, found.backup)),
+                    DiffTarget::Backup(Box::new(side(found.location, found.backup))),
                     name.clone(),
                 )
             }

@@ -93,10 +93,15 @@ impl<'a> Live<'a> {
         sender: &mpsc::Sender<Found>,
         problems: &mut Vec<String>,
     ) -> Result<(), EngineError> {
-        for group in &self.discovery.unavailable {
-            problems.push(format!(
-                "API group {group} does not answer; its objects count as removed"
-            ));
+        let inventory = stored.inventory();
+        for api in &self.discovery.unavailable {
+            // An API of which the backup holds nothing (metrics, mostly) is not missed.
+            if inventory.iter().any(|held| held.resource.group == api.group) {
+                problems.push(format!(
+                    "API group {}/{} does not answer; its objects count as removed",
+                    api.group, api.version
+                ));
+            }
         }
         let namespace_kind = self.plan.namespace_kind.as_ref();
         let namespaces = namespace_kind.filter(|kind| scope.kind(&kind.group_resource));
@@ -117,7 +122,7 @@ impl<'a> Live<'a> {
             listed.insert(kind.group_resource.clone());
             self.namespaces(kind, scope, sender, &occupied).await?;
         }
-        for held in stored.inventory() {
+        for held in inventory {
             if !listed.contains(&held.resource) && scope.kind(&held.resource) {
                 self.read_each(&held.resource, stored, sender, problems).await?;
             }

@@ -83,7 +83,7 @@ async fn read(
 
 fn lines(
     mut text: impl BufRead,
-    wanted: &dyn Fn(&IndexKind, &ObjectName, Option<&Map<String, Value>>) -> bool,
+    wanted: impl Fn(&IndexKind, &ObjectName, Option<&Map<String, Value>>) -> bool,
     sender: &Sender,
 ) -> Result<(), String> {
     let mut kinds: Vec<IndexKind> = Vec::new();
@@ -229,7 +229,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<String>, String> {
         let (sender, mut receiver) = mpsc::channel(16);
-        lines(text.as_bytes(), &|_, _, _| true, &sender)?;
+        lines(text.as_bytes(), |_, _, _| true, &sender)?;
         drop(sender);
         let mut found = Vec::new();
         while let Some(Ok(one)) = receiver.blocking_recv() {

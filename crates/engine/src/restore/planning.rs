@@ -370,9 +370,10 @@ impl Planner {
         }
         let context = self.run.context();
         let decision = decision::of_existing(&context, kind, &item.object, &live);
-        let patch = match decide_existing(&context, kind, &item.object, &live) {
-            Existing::Patch { patch, .. } | Existing::MergeServiceAccount(patch) => patch,
-            _ => return Ok(decision),
+        let (Existing::Patch { patch, .. } | Existing::MergeServiceAccount(patch)) =
+            decide_existing(&context, kind, &item.object, &live)
+        else {
+            return Ok(decision);
         };
         match self.try_patch(api, name, &patch).await {
             Ok(()) => Ok(decision),

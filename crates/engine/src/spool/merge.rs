@@ -145,7 +145,7 @@ mod tests {
         let mut expected: Vec<ObjectName> = (0..9_000)
             .map(|number| ObjectName::new(["a", "a-b", "b"][number % 3], format!("n{number:05}")))
             .collect();
-        expected.sort_by(|a, b| listed_order(a, b));
+        expected.sort_by(listed_order);
         for backwards in [false, true] {
             let mut spool = Spool::create().unwrap();
             let mut order = expected.clone();

@@ -158,7 +158,7 @@ async fn list(
 }
 
 fn refused(error: &ClusterError) -> bool {
-    matches!(error.code(), Some(403 | 404 | 405))
+    matches!(error.code(), Some(403..=405))
 }
 
 fn text(object: &Value, field: &str) -> Option<String> {
