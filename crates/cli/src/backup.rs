@@ -32,9 +32,9 @@ pub enum BackupVerb {
     /// Download all Kubernetes manifests of a backup, without the contents of volumes
     Download(download::DownloadFlags),
     /// Compare a backup with another one or with the cluster
-    Diff(diff::DiffFlags),
+    Diff(Box<diff::DiffFlags>),
     /// Find objects in all backups, and when they changed
-    Find(find::FindFlags),
+    Find(Box<find::FindFlags>),
     /// Stop backups that are going on or wait; nothing of them remains
     Cancel(cancel::CancelFlags),
     /// Delete backups with all their data
