@@ -7,7 +7,8 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  it was done
   1  it ran, but did not wholly succeed: a backup or restore that was waited for (or ran without a
-     server) ended PartiallyFailed, Failed or FailedValidation, or some of several objects failed
+     server) ended PartiallyFailed, Failed or FailedValidation, or some of several objects failed;
+     for backup diff: the two sides differ
   2  it could not run: bad usage, no connection, not found, refused
 130  it was interrupted";
 

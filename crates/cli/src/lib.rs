@@ -7,6 +7,7 @@
 pub mod argv;
 pub mod backup;
 pub mod backup_location;
+pub mod cancel;
 pub mod command;
 pub mod completion;
 pub mod exit;
@@ -26,6 +27,7 @@ pub mod select;
 pub mod selector;
 pub mod server;
 pub mod session;
+pub mod storage;
 pub mod uninstall;
 pub mod version;
 pub mod volumes;

@@ -1,5 +1,6 @@
 //! How objects are shown: tables, descriptions, JSON and YAML, laid out as Velero lays them out.
 
+pub mod changes;
 pub mod describe;
 pub mod encode;
 pub mod table;

@@ -215,7 +215,7 @@ fn an_installation() {
     let (definitions, rest): (Vec<_>, Vec<_>) = text
         .split("---\n")
         .partition(|document| document.contains("kind: CustomResourceDefinition"));
-    assert_eq!(definitions.len(), 13);
+    assert_eq!(definitions.len(), 14);
     insta::assert_snapshot!(rest.join("---\n"));
 }
 

@@ -23,7 +23,7 @@ use self::{
     prepare::{Facts, prepare},
 };
 use crate::{
-    ControllerError,
+    ControllerError, cancel,
     context::{Shared, now},
     controller::{Next, Reconciler},
     error::chain,
@@ -68,6 +68,7 @@ impl BackupController {
             return Ok(Next::Done);
         }
         let Some(turn) = self.wait_for_turn(&backup, stop).await? else {
+            self.end_cancelled(backup.object_name()).await?;
             return Ok(Next::Done);
         };
         // The wait may have been long: what was right then may be wrong now.
@@ -79,6 +80,9 @@ impl BackupController {
         else {
             return Ok(Next::Done);
         };
+        if self.end_cancelled(backup.object_name()).await? {
+            return Ok(Next::Done);
+        }
         let (mut prepared, errors) = self.prepare(&backup).await?;
         if !errors.is_empty() {
             self.refuse(&backup, prepared, errors).await?;
@@ -98,6 +102,7 @@ impl BackupController {
     /// Runs a backup again that an earlier server had begun.
     async fn resume(&self, backup: Backup, stop: &CancellationToken) -> Result<Next, ControllerError> {
         let Some(turn) = self.wait_for_turn(&backup, stop).await? else {
+            self.end_cancelled(backup.object_name()).await?;
             return Ok(Next::Done);
         };
         info!(backup = %backup.object_name(), "the backup was being written when a server ended: starting it again");
@@ -240,6 +245,14 @@ impl Reconciler for BackupController {
         if backup.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
+        let begun = backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase == BackupPhase::InProgress);
+        // One that was being written when a server died may be in the bucket: it is looked at first.
+        if !begun && self.end_cancelled(name).await? {
+            return Ok(Next::Done);
+        }
         use BackupPhase as Phase;
         match backup
             .status
@@ -274,6 +287,12 @@ impl Reconciler for BackupController {
                 (backup.object_name(), alive.then(|| backup.object_uid()))
             }
         };
+        if let (Some(active), Change::Present(backup)) = (self.active().get(name), change)
+            && let Some(reason) = cancel::requested(&backup.metadata)
+        {
+            info!(backup = %name, reason, "stopping the work on it");
+            active.cancel.cancel();
+        }
         if let Some(active) = self.active().get(name)
             && uid != Some(active.uid.as_str())
         {

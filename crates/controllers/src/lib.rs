@@ -5,6 +5,7 @@
 //! a server had begun when it died, its successor goes on with.
 
 mod backup;
+mod cancel;
 mod context;
 mod controller;
 mod deletion;
@@ -18,6 +19,7 @@ pub mod options;
 mod patch;
 mod queue;
 mod restore;
+mod restore_plan;
 mod schedule;
 pub mod server;
 mod server_status;

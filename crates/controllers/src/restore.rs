@@ -1,7 +1,7 @@
 //! Restores: checks each new one, runs it through the engine, and clears up after it when it is
 //! deleted. One that was going on when a server died goes on.
 
-mod check;
+pub(crate) mod check;
 mod clear_up;
 mod run;
 
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use self::check::{Facts, check};
 use crate::{
-    ControllerError,
+    ControllerError, cancel,
     context::{Shared, now},
     controller::{Next, Reconciler},
     error::chain,
@@ -176,6 +176,9 @@ impl RestoreController {
             (Some(_), false) => Box::pin(self.begin(restore, &cancel)).await,
         };
         self.active().remove(&name);
+        if cancel.is_cancelled() && !stop.is_cancelled() {
+            self.end_cancelled_by_name(&name).await?;
+        }
         result
     }
 }
@@ -190,6 +193,10 @@ impl Reconciler for RestoreController {
         };
         if restore.metadata.deletion_timestamp.is_some() {
             return self.clear_up(&restore).await;
+        }
+        if self.wants(&restore) && cancel::requested(&restore.metadata).is_some() {
+            self.end_cancelled(&restore).await?;
+            return Ok(Next::Done);
         }
         use RestorePhase as Phase;
         match restore
@@ -224,6 +231,12 @@ impl Reconciler for RestoreController {
                 (restore.object_name(), alive.then(|| restore.object_uid()))
             }
         };
+        if let (Some(active), Change::Present(restore)) = (self.active().get(name), change)
+            && let Some(reason) = cancel::requested(&restore.metadata)
+        {
+            info!(restore = %name, reason, "stopping the work on it");
+            active.cancel.cancel();
+        }
         if let Some(active) = self.active().get(name)
             && uid != Some(active.uid.as_str())
         {

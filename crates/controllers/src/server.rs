@@ -32,6 +32,7 @@ use crate::{
     location::{LocationController, sync::SyncController},
     metrics::Metrics,
     restore::RestoreController,
+    restore_plan::RestorePlanController,
     schedule::ScheduleController,
     server_status::ServerStatusController,
     startup,
@@ -218,6 +219,15 @@ async fn work(context: &Shared, stop: CancellationToken) {
         brief(2),
         &stop,
     );
+    if startup::has_own(&context.cluster).await {
+        start(
+            &mut controllers,
+            context,
+            RestorePlanController::new(Arc::clone(context)),
+            brief(1),
+            &stop,
+        );
+    }
     while controllers.join_next().await.is_some() {}
 }
 

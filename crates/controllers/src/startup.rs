@@ -51,6 +51,19 @@ pub(crate) async fn check_crds(cluster: &Cluster) -> Result<(), ControllerError>
     })
 }
 
+/// Whether the API server serves the custom resources of our own group. Where only Velero's are
+/// installed the server works without what they are for.
+pub(crate) async fn has_own(cluster: &Cluster) -> bool {
+    let served = cluster.served_resources("refloat.io/v1alpha1").await;
+    let there = served.is_ok_and(|names| names.iter().any(|name| name == "restoreplans"));
+    if !there {
+        tracing::info!(
+            "restore plans are not offered: `refloat install --crds-only` adds their custom resource, then start again"
+        );
+    }
+    there
+}
+
 /// Whether the server's namespace exists. An account that may not read namespaces gets the benefit
 /// of the doubt.
 ///

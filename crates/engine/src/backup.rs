@@ -17,6 +17,7 @@
 mod collect;
 mod files;
 mod hooks;
+mod index;
 mod item;
 mod related;
 mod volumes;
@@ -37,8 +38,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{EngineError, Location, Progress, catalog, gaps, job_log::JobLog, rules};
 
+pub(crate) use collect::namespace_facts;
 pub(crate) use files::json_gz;
 use hooks::{EndOnDrop, Hooks, Running};
+pub(crate) use item::{Item, type_prefix};
 
 /// What a backup needs.
 #[derive(Debug)]

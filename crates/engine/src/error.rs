@@ -25,6 +25,30 @@ pub enum EngineError {
         /// The location.
         location: String,
     },
+    /// The bucket has no such restore plan.
+    #[error("there is no restore plan {name:?} in {location}; `refloat restore plan` makes one")]
+    PlanNotFound {
+        /// The plan.
+        name: String,
+        /// The location.
+        location: String,
+    },
+    /// The cluster is not any more what a plan was made for.
+    #[error("plan {plan:?} does not hold any more: {differences}; nothing was written: plan again")]
+    Moved {
+        /// The plan.
+        plan: String,
+        /// The first differences.
+        differences: String,
+    },
+    /// Objects that a restore is limited to are not in the backup.
+    #[error("backup {backup:?} has no object {objects}; `refloat backup find` tells which backups have it")]
+    ObjectNotFound {
+        /// The backup.
+        backup: String,
+        /// The objects, separated by commas.
+        objects: String,
+    },
     /// The bucket has a backup of that name.
     #[error("backup {name:?} already exists in {location}; choose another name or delete it first")]
     AlreadyExists {
@@ -147,6 +171,9 @@ impl EngineError {
         match self {
             Self::BackupNotFound { .. } => "BackupNotFound",
             Self::RestoreNotFound { .. } => "RestoreNotFound",
+            Self::PlanNotFound { .. } => "PlanNotFound",
+            Self::Moved { .. } => "PlanOutdated",
+            Self::ObjectNotFound { .. } => "ObjectNotFound",
             Self::AlreadyExists { .. } => "BackupAlreadyExists",
             Self::BadName { .. } => "BadName",
             Self::ReadOnly { .. } => "ReadOnly",

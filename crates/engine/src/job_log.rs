@@ -45,6 +45,11 @@ impl JobLog {
         }
     }
 
+    /// A log that nobody reads: for work that tells what it finds in another way.
+    pub(crate) fn quiet() -> Self {
+        Self::new("restore plan".into())
+    }
+
     /// A line that needs nobody's attention.
     pub(crate) fn info(&self, message: &str) {
         tracing::debug!(subject = self.subject, "{message}");

@@ -9,7 +9,9 @@ mod archive_reader;
 mod archive_writer;
 pub mod backup;
 pub mod catalog;
+pub mod diff;
 mod error;
+pub mod find;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gaps;
@@ -18,6 +20,7 @@ mod hook;
 mod job_log;
 mod kind_list;
 pub mod location;
+pub mod plans;
 pub mod progress;
 pub mod restore;
 pub mod rules;
@@ -27,4 +30,6 @@ pub use backup::{BackupJob, BackupOptions, BackupReport, run_backup};
 pub use error::EngineError;
 pub use location::Location;
 pub use progress::Progress;
-pub use restore::{RestoreJob, RestoreOptions, RestoreReport, run_restore};
+pub use restore::{
+    PlanReport, RestoreJob, RestoreOptions, RestoreReport, check_plan, run_plan, run_restore, stream_plan,
+};

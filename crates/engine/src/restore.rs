@@ -18,11 +18,18 @@ mod execute;
 mod existing;
 mod files;
 mod hooks;
+mod listing;
 mod namespaces;
+mod planned;
+mod planning;
 mod recreate;
-mod sort;
+pub(crate) mod sort;
 mod storage_classes;
 mod survey;
+
+pub use listing::stream_plan;
+pub use planned::check_plan;
+pub use planning::{PlanJob, PlanReport, run_plan};
 
 use std::{sync::Arc, time::Duration};
 
@@ -121,7 +128,7 @@ async fn restore(job: RestoreJob, name: &str) -> Result<RestoreReport, EngineErr
     ));
     let transforms = read_transforms(&job, &namespace, &log).await?;
     let volumes = catalog::read_json_gz(&job.location, &BackupFile::VolumeInfo.key(&backup)).await?;
-    let sorted = sort::sort_archive(&job, &backup).await?;
+    let sorted = sort::sort_archive(&job).await?;
     if sorted.inventory().is_empty() {
         log.warn("", "the backup holds no objects");
     }
@@ -162,7 +169,7 @@ async fn read_transforms(job: &RestoreJob, namespace: &str, log: &JobLog) -> Res
     Ok(transforms)
 }
 
-fn check_format(backup: &Backup, name: &str) -> Result<(), EngineError> {
+pub(crate) fn check_format(backup: &Backup, name: &str) -> Result<(), EngineError> {
     let version = backup
         .status
         .as_ref()

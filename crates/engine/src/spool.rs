@@ -5,6 +5,8 @@
 //! this process has, and appended to a file that has no name. Memory holds the open blocks and, per
 //! full block, where it is; nothing per object.
 
+mod merge;
+
 use std::{fs::File, os::unix::fs::FileExt, path::PathBuf};
 
 use chacha20poly1305::{
@@ -16,6 +18,7 @@ use refloat_model::{GroupResource, ObjectName};
 use refloat_plan::restore::InventoryKind;
 
 use crate::EngineError;
+pub(crate) use merge::listed_order;
 
 /// A kind's open block is closed when it has this many bytes.
 const BLOCK: usize = 128 * 1024;
@@ -43,6 +46,10 @@ struct Kind {
     blocks: Vec<Block>,
     count: u64,
     namespaced: bool,
+    /// The object that came last.
+    last: Option<ObjectName>,
+    /// Not all objects came in the order of listings.
+    unordered: bool,
 }
 
 /// Where a block is.
@@ -101,11 +108,10 @@ impl Spool {
             return Ok(());
         };
         let before = kind.buffer.len();
-        for part in [name.namespace.as_bytes(), name.name.as_bytes(), json] {
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            kind.buffer.extend_from_slice(&length.to_le_bytes());
-            kind.buffer.extend_from_slice(part);
-        }
+        append(&mut kind.buffer, name, json);
+        let ordered = |last: &ObjectName| listed_order(last, name).is_lt();
+        kind.unordered |= !kind.last.as_ref().is_none_or(ordered);
+        kind.last = Some(name.clone());
         kind.count += 1;
         kind.namespaced |= !name.namespace.is_empty();
         self.open += kind.buffer.len() - before;
@@ -119,28 +125,34 @@ impl Spool {
     }
 
     fn close(&mut self, index: usize) -> Result<(), EngineError> {
-        let kind = &mut self.kinds[index];
-        if kind.buffer.is_empty() {
+        let buffer = std::mem::take(&mut self.kinds[index].buffer);
+        if buffer.is_empty() {
             return Ok(());
         }
-        self.open -= kind.buffer.len();
+        self.open -= buffer.len();
+        let block = self.write(&buffer)?;
+        self.kinds[index].blocks.push(block);
+        Ok(())
+    }
+
+    /// Compresses, encrypts and appends a block.
+    fn write(&mut self, bytes: &[u8]) -> Result<Block, EngineError> {
         let failed = |error: std::io::Error| scratch(&self.dir, error);
-        let packed = zstd::bulk::compress(&kind.buffer, 1).map_err(failed)?;
+        let packed = zstd::bulk::compress(bytes, 1).map_err(failed)?;
         let sealed = self
             .cipher
             .encrypt(&nonce(self.blocks), packed.as_slice())
             .map_err(|_| failed(std::io::Error::other("cannot encrypt")))?;
         self.file.write_all_at(&sealed, self.end).map_err(failed)?;
-        kind.blocks.push(Block {
+        let block = Block {
             offset: self.end,
             length: sealed.len(),
-            unpacked: kind.buffer.len(),
+            unpacked: bytes.len(),
             number: self.blocks,
-        });
-        kind.buffer = Vec::new();
+        };
         self.end += sealed.len() as u64;
         self.blocks += 1;
-        Ok(())
+        Ok(block)
     }
 
     /// Closes all open blocks: nothing is added any more.
@@ -179,6 +191,15 @@ impl Spool {
             .map_err(|_| failed(std::io::Error::other("the scratch file was changed")))?;
         let bytes = zstd::bulk::decompress(&packed, block.unpacked).map_err(failed)?;
         records(&bytes).ok_or_else(|| failed(std::io::Error::other("the scratch file was changed")))
+    }
+}
+
+/// Adds a record to the bytes of a block.
+fn append(bytes: &mut Vec<u8>, name: &ObjectName, json: &[u8]) {
+    for part in [name.namespace.as_bytes(), name.name.as_bytes(), json] {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(part);
     }
 }
 

@@ -9,11 +9,11 @@ use kube_core::CustomResourceExt;
 use serde_json::Value;
 
 use crate::{
-    backup, data_movement, deletion, download, location, pod_volume, repository, restore, schedule,
-    server_status,
+    backup, data_movement, deletion, download, location, pod_volume, repository, restore, restore_plan,
+    schedule, server_status,
 };
 
-/// All definitions, by name.
+/// All definitions of Velero, by name.
 ///
 /// # Errors
 /// None in practice: the definitions are made at compile time, and a test makes each of them.
@@ -35,6 +35,18 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     ];
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds.into_iter().map(as_velero_has_it).collect()
+}
+
+/// Definitions of our own group, by name. A server works without them: one that takes the place of
+/// Velero's by its image alone finds them missing, and what they are for is not offered then.
+///
+/// # Errors
+/// As [`all`].
+pub fn own() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
+    [restore_plan::RestorePlan::crd()]
+        .into_iter()
+        .map(as_velero_has_it)
+        .collect()
 }
 
 /// Removes the status subresource and lets lists, maps and the status be null.

@@ -53,6 +53,18 @@ pub const RESTORE_HOOKS: &str = "refloat.io/restore-hooks";
 /// The finalizer on restores: the bucket's `restores/<name>/` goes with the object.
 pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
 
+/// Annotation on a restore: the only objects to restore, a JSON list of `resource[.group]/[namespace/]name`.
+pub const OBJECTS: &str = "refloat.io/objects";
+/// Annotation on a restore: the plan that it applies.
+pub const PLAN: &str = "refloat.io/plan";
+/// Annotation on a restore: the hash of the plan that it applies.
+pub const PLAN_HASH: &str = "refloat.io/plan-hash";
+/// Annotation on a restore: the hash of the plan that the cluster was found to agree with, before
+/// anything was written.
+pub const PLAN_CHECKED: &str = "refloat.io/plan-checked";
+/// Annotation on a backup or restore: who wants it to be stopped.
+pub const CANCELLED_BY: &str = "refloat.io/cancelled-by";
+
 /// The longest value that Kubernetes allows a label, in bytes.
 pub const LONGEST_VALUE: usize = 63;
 

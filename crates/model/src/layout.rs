@@ -34,6 +34,24 @@ pub fn backup_metadata(backup: &str) -> String {
     format!("backups/{backup}/velero-backup.json")
 }
 
+/// The index of a backup's objects: our own file, which Velero leaves alone and deletes with the rest.
+#[must_use]
+pub fn backup_index(backup: &str) -> String {
+    format!("backups/{backup}/{backup}-refloat-index.jsonl.gz")
+}
+
+/// The file of a restore plan that says what becomes of every object: our own.
+#[must_use]
+pub fn plan_listing(plan: &str) -> String {
+    format!("restores/{plan}/{plan}-refloat-plan.jsonl.gz")
+}
+
+/// A restore plan that was made without a server: the `RestorePlan` with its status. Our own.
+#[must_use]
+pub fn plan_metadata(plan: &str) -> String {
+    format!("restores/{plan}/refloat-plan.json")
+}
+
 /// A file of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the file of that name")]

@@ -13,6 +13,7 @@ pub mod deletion;
 pub mod download;
 pub mod duration;
 pub mod hooks;
+pub mod index;
 pub mod labels;
 pub mod layout;
 pub mod location;
@@ -20,6 +21,7 @@ pub mod pod_volume;
 pub mod repository;
 pub mod resource;
 pub mod restore;
+pub mod restore_plan;
 pub mod results;
 pub mod schedule;
 pub mod serde_null;
@@ -33,12 +35,16 @@ pub use duration::GoDuration;
 pub use location::{BackupStorageLocation, VolumeSnapshotLocation};
 pub use resource::{GroupResource, GroupVersionKind, ObjectName};
 pub use restore::{Restore, RestorePhase, RestoreSpec, RestoreStatus};
+pub use restore_plan::RestorePlan;
 pub use results::{ResultSet, Results};
 pub use schedule::Schedule;
 pub use server_status::ServerStatusRequest;
 
 /// The API group of Velero's custom resources.
 pub const VELERO_GROUP: &str = "velero.io";
+
+/// The API group of our own custom resources.
+pub const REFLOAT_GROUP: &str = "refloat.io";
 
 /// The version of Velero whose behaviour and formats this release implements. Reported to the
 /// `velero` CLI, which warns when major.minor differ from its own.

@@ -52,7 +52,7 @@ pub fn decide_existing(
     desired: &Value,
     live: &Value,
 ) -> Existing {
-    let recreate = ctx.existing == ExistingPolicy::Recreate && may_be_recreated(resource);
+    let recreate = ctx.recreates(resource);
     if recreate && path::get(live, &["metadata", "deletionTimestamp"]).is_some_and(|time| !time.is_null()) {
         return Existing::AwaitDeletion;
     }
@@ -100,6 +100,21 @@ pub fn may_be_recreated(resource: &GroupResource) -> bool {
     !NEVER_RECREATED
         .iter()
         .any(|(name, group)| resource.is(name, group))
+}
+
+/// The object in the cluster and the one that was to be created, both as they are compared by
+/// [`decide_existing`]: without what the cluster assigns and without labels of restores.
+#[must_use]
+pub fn compared(
+    ctx: &RestoreContext,
+    resource: &GroupResource,
+    desired: &Value,
+    live: &Value,
+) -> (Value, Value) {
+    (
+        unlabelled(&normalised(ctx, resource, desired, live)),
+        unlabelled(desired),
+    )
 }
 
 /// Whether the object bears this restore's label and is no older than the restore.

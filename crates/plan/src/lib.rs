@@ -10,9 +10,13 @@ pub mod api_conversion;
 pub mod backup;
 pub mod backup_action;
 mod config_text;
+pub mod decision;
+pub mod diff;
 pub mod error;
 pub mod existing;
 pub mod filter;
+pub mod find;
+pub mod fingerprint;
 #[cfg(test)]
 mod fixture;
 pub mod hooks;

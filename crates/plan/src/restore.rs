@@ -1,6 +1,7 @@
 //! What a restore brings back and in which order: classes of kinds that follow one another, the
 //! objects of one class side by side.
 
+pub mod objects;
 mod order;
 mod selection;
 
@@ -28,12 +29,13 @@ pub const NOT_RESTORABLE: [&str; 9] = [
 
 /// Requests to a running server: brought back without their status they would be carried out again,
 /// a delete request among them. Velero restores most of them; we leave them out.
-const REQUESTS: [&str; 6] = [
+const REQUESTS: [&str; 7] = [
     "datadownloads.velero.io",
     "datauploads.velero.io",
     "deletebackuprequests.velero.io",
     "downloadrequests.velero.io",
     "podvolumerestores.velero.io",
+    "restoreplans.refloat.io",
     "serverstatusrequests.velero.io",
 ];
 

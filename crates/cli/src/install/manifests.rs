@@ -18,7 +18,8 @@ const SERVICE_ACCOUNT: &str = "velero";
 /// # Errors
 /// Where one cannot be serialised.
 pub(crate) fn definitions() -> Result<Vec<Value>> {
-    let definitions = crds::all().context("cannot make the custom resource definitions")?;
+    let failed = "cannot make the custom resource definitions";
+    let definitions = [crds::all().context(failed)?, crds::own().context(failed)?].concat();
     definitions
         .into_iter()
         .map(|crd| serde_json::to_value(crd).context("cannot serialise a definition"))

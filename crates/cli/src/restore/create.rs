@@ -1,6 +1,6 @@
 //! `restore create`: through a server, or without one.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -11,16 +11,18 @@ use refloat_cluster::{
 use refloat_model::{
     Backup, GoDuration, Restore, RestorePhase, RestoreSpec,
     backup::TypedLocalReference,
-    labels::SCHEDULE_NAME,
+    labels::{OBJECTS, SCHEDULE_NAME},
     restore::{RestoreStatusSpec, RestoreUploaderConfig},
 };
+
+use refloat_plan::restore::objects::{self, ObjectRef};
 
 use crate::{
     exit::{self, Outcome},
     flags::{Format, List, Mappings, OutputFlags, Pairs, StorageFlags, list, merged},
     output::{encode, say},
     progress::Counts,
-    restore::{get, local},
+    restore::{get, local, plan},
     selector::{OrSelector, Selector},
     session::Session,
     wait::{self, Waited},
@@ -48,12 +50,22 @@ pub struct CreateFlags {
         long,
         value_name = "BACKUP",
         conflicts_with = "from_schedule",
-        required_unless_present = "from_schedule"
+        required_unless_present_any = ["from_schedule", "plan"]
     )]
     pub from_backup: Option<String>,
     /// Restore from the latest successful backup of this schedule
     #[arg(long, value_name = "SCHEDULE")]
     pub from_schedule: Option<String>,
+    /// Apply this plan, by its name or hash, exactly as it is; refused if the cluster has changed since
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["from_backup", "from_schedule", "objects"])]
+    pub plan: Option<String>,
+    /// Only this object, as resource/namespace/name or resource/name; may be given again
+    #[arg(
+        long = "object",
+        value_name = "OBJECT",
+        conflicts_with_all = ["include_resources", "exclude_resources", "exclude_namespaces", "selector", "or_selector"]
+    )]
+    pub objects: Vec<ObjectRef>,
     /// With --from-schedule: whether a PartiallyFailed backup will do
     #[arg(long)]
     pub allow_partially_failed: Option<bool>,
@@ -141,6 +153,16 @@ impl CreateFlags {
     /// Why it could not be created.
     pub async fn run(&self, session: &Session) -> Result<Outcome> {
         let mut restore = self.restore(session);
+        if let Some(wanted) = &self.plan {
+            plan::apply(
+                session,
+                self.storage.storage.as_deref(),
+                wanted,
+                self.name.is_some(),
+                &mut restore,
+            )
+            .await?;
+        }
         if let Some(url) = &self.storage.storage {
             if self.from_schedule.is_some() {
                 local::latest_of_schedule(url, &mut restore, self.allow_partially_failed == Some(true))
@@ -186,7 +208,30 @@ impl CreateFlags {
         restore.metadata.labels = Some(merged(&self.labels)).filter(|labels| !labels.is_empty());
         restore.metadata.annotations =
             Some(merged(&self.annotations)).filter(|annotations| !annotations.is_empty());
+        self.pick_objects(&mut restore);
         restore
+    }
+
+    /// Limits the restore to single objects: the filters to their kinds and namespaces, so that a server which does
+    /// not know the annotation restores no more than those, and the annotation to the objects.
+    fn pick_objects(&self, restore: &mut Restore) {
+        if self.objects.is_empty() {
+            return;
+        }
+        let distinct = |texts: Vec<&str>| {
+            let texts: BTreeSet<String> = texts.into_iter().map(str::to_owned).collect();
+            texts.into_iter().collect::<Vec<_>>()
+        };
+        let spec = &mut restore.spec;
+        spec.included_resources = distinct(self.objects.iter().map(ObjectRef::kind).collect());
+        let namespaces: Vec<&str> = self.objects.iter().map(ObjectRef::namespace).collect();
+        if namespaces.iter().all(|namespace| !namespace.is_empty()) {
+            spec.included_namespaces = distinct(namespaces);
+        } else {
+            spec.include_cluster_resources = Some(true);
+        }
+        let annotations = restore.metadata.annotations.get_or_insert_default();
+        annotations.insert(OBJECTS.to_owned(), objects::annotation(&self.objects));
     }
 
     fn spec(&self) -> RestoreSpec {
@@ -244,7 +289,12 @@ impl CreateFlags {
 
     /// Checks that the source exists; with `--allow-partially-failed` chooses the backup here,
     /// because the server chooses only among completed ones.
-    async fn resolve(&self, session: &Session, cluster: &Cluster, restore: &mut Restore) -> Result<()> {
+    pub(super) async fn resolve(
+        &self,
+        session: &Session,
+        cluster: &Cluster,
+        restore: &mut Restore,
+    ) -> Result<()> {
         let backups = cluster.objects::<Backup>(&session.namespace);
         if let Some(name) = &self.from_backup {
             backups.get(name).await?;

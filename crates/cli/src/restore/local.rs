@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use refloat_engine::{EngineError, Location, Progress, RestoreJob, RestoreOptions, catalog, run_restore};
+use refloat_engine::{
+    EngineError, Location, Progress, RestoreJob, RestoreOptions, catalog, check_plan, run_restore,
+};
 use refloat_model::{GoDuration, Restore, RestoreStatus, labels::SCHEDULE_NAME};
 use refloat_plan::resource_modifier::ResourceModifiers;
 
@@ -76,8 +78,12 @@ pub async fn create(
         progress: progress.clone(),
         cancel: interruption.once.clone(),
     };
+    let work = async {
+        check_plan(&job).await?;
+        run_restore(job).await
+    };
     let ran = followed(
-        Box::pin(run_restore(job)),
+        Box::pin(work),
         &progress,
         &format!("Restoring {name}"),
         &interruption,

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Active, BackupController};
-use crate::{ControllerError, context::now, controller::Next, error::chain, events::Tone, patch::update};
+use crate::{
+    ControllerError, cancel, context::now, controller::Next, error::chain, events::Tone, patch::update,
+};
 
 /// How often progress is written at most.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
@@ -52,7 +54,14 @@ impl BackupController {
             cancel: cancel.clone(),
         };
         self.active().insert(name.clone(), active);
-        let outcome = self.work(&backup, &cancel, stop).await;
+        // Somebody may have cancelled it before it could be heard of here.
+        let current = self.context.objects::<Backup>().find(&name).await;
+        let outcome = match current {
+            Ok(Some(current)) if cancel::requested(&current.metadata).is_some() => {
+                self.withdraw(&backup).await
+            }
+            _ => self.work(&backup, &cancel, stop).await,
+        };
         self.active().remove(&name);
         match outcome? {
             Outcome::Published(status) => self.ended(&backup, *status).await?,
@@ -66,7 +75,9 @@ impl BackupController {
                 };
                 self.ended(&backup, status).await?;
             }
-            Outcome::Replaced => unreachable!("made again, or failed, before this"),
+            // Only one that was cancelled comes here: there is no need to make it again.
+            Outcome::Replaced => drop(self.end_cancelled(&name).await?),
+            Outcome::Deleted if self.end_cancelled(&name).await? => {}
             Outcome::Deleted => info!(backup = %name, "the backup was deleted while it was being written"),
             Outcome::Stopped => {
                 info!(backup = %name, "the server stops: the backup is started again by the next");
@@ -110,6 +121,23 @@ impl BackupController {
         unreachable!("the loop only ends by returning")
     }
 
+    /// What becomes of a backup that was cancelled before it is worked on (again): what an earlier
+    /// server has written of it is removed, unless that had published it.
+    async fn withdraw(&self, backup: &Backup) -> Result<Outcome, ControllerError> {
+        let Some(resource) = self.context.location_of(backup).await? else {
+            return Ok(Outcome::Deleted);
+        };
+        let location = self.context.open(&resource).await?;
+        match catalog::read_backup(&location, backup.object_name()).await {
+            Ok(_) => taken(&location, backup).await,
+            Err(EngineError::BackupNotFound { .. }) => {
+                catalog::delete_backup(&location, backup.object_name()).await?;
+                Ok(Outcome::Deleted)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn attempt(&self, backup: &Backup, cancel: &CancellationToken) -> Result<Outcome, ControllerError> {
         let Some(resource) = self.context.location_of(backup).await? else {
             let location = &backup.spec.storage_location;
@@ -138,6 +166,27 @@ impl BackupController {
             Err(EngineError::AlreadyExists { .. }) => taken(&location, backup).await,
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Ends a backup that somebody has cancelled, and tells whether that is so. Nothing of it is in the
+    /// bucket.
+    pub(super) async fn end_cancelled(&self, name: &str) -> Result<bool, ControllerError> {
+        let Some(backup) = self.context.objects::<Backup>().find(name).await? else {
+            return Ok(false);
+        };
+        let status = backup.status.clone().unwrap_or_default();
+        let over = status.phase.is_final() || backup.metadata.deletion_timestamp.is_some();
+        let Some(reason) = cancel::requested(&backup.metadata).filter(|_| !over) else {
+            return Ok(false);
+        };
+        let status = BackupStatus {
+            phase: BackupPhase::Failed,
+            failure_reason: reason,
+            completion_timestamp: Some(now()),
+            ..status
+        };
+        self.ended(&backup, status).await?;
+        Ok(true)
     }
 
     fn job_options(&self) -> BackupOptions {

@@ -3,8 +3,8 @@
 use std::{convert::Infallible, time::Duration};
 
 use refloat_cluster::typed::Object;
-use refloat_engine::{EngineError, Progress, RestoreJob, RestoreOptions, catalog, run_restore};
-use refloat_model::{Backup, Restore, RestorePhase, RestoreStatus, restore::RestoreProgress};
+use refloat_engine::{EngineError, Progress, RestoreJob, RestoreOptions, catalog, check_plan, run_restore};
+use refloat_model::{Backup, Restore, RestorePhase, RestoreStatus, labels, restore::RestoreProgress};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::RestoreController;
 use crate::{
     ControllerError,
+    cancel::requested,
     context::{now, within},
     controller::Next,
     error::chain,
@@ -88,6 +89,10 @@ impl RestoreController {
         let reading = async { Ok(catalog::read_backup(&location, name).await?) };
         let backup = within("reading velero-backup.json", READ_LIMIT, reading).await?;
         let progress = Progress::default();
+        let restore = &self.current(restore).await?;
+        if requested(&restore.metadata).is_some() {
+            cancel.cancel();
+        }
         let job = RestoreJob {
             restore: restore.clone(),
             backup,
@@ -97,11 +102,69 @@ impl RestoreController {
             progress: progress.clone(),
             cancel: cancel.clone(),
         };
+        self.check_plan(restore, &job).await?;
         let report = tokio::select! {
             report = Box::pin(run_restore(job)) => report?,
             never = self.show(restore, &progress, cancel) => match never {},
         };
         Ok(report.restore.status.unwrap_or_default())
+    }
+
+    /// The restore as it is now: an earlier try may have noted that the plan was checked.
+    async fn current(&self, restore: &Restore) -> Result<Restore, ControllerError> {
+        let current = self
+            .context
+            .objects::<Restore>()
+            .find(restore.object_name())
+            .await?;
+        let same = current.filter(|current| current.object_uid() == restore.object_uid());
+        Ok(same.unwrap_or_else(|| restore.clone()))
+    }
+
+    /// Where the restore applies a plan: makes sure, before anything is written, that the cluster is what
+    /// the plan saw. That is noted, because afterwards the restore's own work changes the cluster.
+    async fn check_plan(&self, restore: &Restore, job: &RestoreJob) -> Result<(), ControllerError> {
+        let annotations = restore.metadata.annotations.as_ref();
+        let text = |key: &str| annotations.and_then(|all| all.get(key));
+        let hash = text(labels::PLAN_HASH).cloned().unwrap_or_default();
+        if text(labels::PLAN).is_none() || text(labels::PLAN_CHECKED) == Some(&hash) {
+            return Ok(());
+        }
+        Box::pin(check_plan(job)).await?;
+        let patch = json!({ "metadata": {
+            "uid": restore.object_uid(), "annotations": { labels::PLAN_CHECKED: hash },
+        } });
+        let restores = self.context.objects::<Restore>();
+        restores.merge_patch(restore.object_name(), &patch).await?;
+        Ok(())
+    }
+
+    /// Ends a restore that somebody has cancelled, if it is still there.
+    pub(super) async fn end_cancelled_by_name(&self, name: &str) -> Result<(), ControllerError> {
+        match self.context.objects::<Restore>().find(name).await? {
+            Some(restore) => self.end_cancelled(&restore).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a restore that somebody has cancelled; one that nobody has is left alone.
+    pub(super) async fn end_cancelled(&self, restore: &Restore) -> Result<(), ControllerError> {
+        let status = restore.status.clone().unwrap_or_default();
+        let Some(reason) = requested(&restore.metadata).filter(|_| !status.phase.is_final()) else {
+            return Ok(());
+        };
+        let begun = status.phase == RestorePhase::InProgress;
+        let status = RestoreStatus {
+            phase: RestorePhase::Failed,
+            failure_reason: if begun {
+                format!("{reason}; what was restored until then stays")
+            } else {
+                reason
+            },
+            completion_timestamp: Some(now()),
+            ..status
+        };
+        self.ended(restore, status).await
     }
 
     fn job_options(&self) -> RestoreOptions {

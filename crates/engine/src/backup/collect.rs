@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{
     BackupJob, Planned,
     hooks::{Blocks, Held, Hooks},
+    index::{IndexWriter, Mark},
     item::{Item, type_prefix},
     related::{self, Related},
     volumes::Volumes,
@@ -107,6 +108,7 @@ struct Entry {
     /// The list left out the kind.
     bare: bool,
     json: Bytes,
+    mark: Option<Mark>,
 }
 
 impl Kind {
@@ -142,6 +144,7 @@ pub(super) async fn write_contents(
     let writer = job.location.store().put_stream(&key).await.map_err(failed)?;
     let modified = u64::try_from(started.as_second()).unwrap_or(0);
     let mut archive = ArchiveWriter::begin(writer, modified);
+    let mut index = IndexWriter::begin(&job.location, name).await?;
     let bindings = related::bindings(job, &planned, log).await?;
     let shared = Arc::new(Shared {
         cluster: job.cluster.clone(),
@@ -167,18 +170,24 @@ pub(super) async fn write_contents(
     )));
     let mut list = KindList::default();
     let mut items = 0;
-    let written = write_batches(&mut receiver, &mut archive, &mut list, &job.progress, &mut items).await;
+    let mut sinks = Sinks {
+        archive: &mut archive,
+        index: &mut index,
+        list: &mut list,
+    };
+    let written = write_batches(&mut receiver, &mut sinks, &job.progress, &mut items).await;
     let listed = match &written {
         Ok(()) => listers.await.unwrap_or_else(|error| Err(lister_died(&error))),
         Err(_) => Ok(()),
     };
     if let Err(error) = written.map_err(failed).and(listed) {
-        if let Err(error) = archive.abort().await {
+        if let Err(error) = archive.abort().await.and(index.abort().await) {
             tracing::debug!(%error, "could not abort the upload");
         }
         return Err(error);
     }
     let tarball = archive.finish().await.map_err(failed)?;
+    index.finish().await?;
     let volumes = std::mem::take(&mut *lock(&shared.volumes)).finish();
     log.info(&format!(
         "{items} objects are in the tarball, which has {} bytes",
@@ -200,10 +209,16 @@ pub(super) fn lister_died(error: &tokio::task::JoinError) -> EngineError {
     }
 }
 
+/// What a backup's objects go into.
+struct Sinks<'a> {
+    archive: &'a mut ArchiveWriter,
+    index: &'a mut IndexWriter,
+    list: &'a mut KindList,
+}
+
 async fn write_batches(
     receiver: &mut mpsc::Receiver<Batch>,
-    archive: &mut ArchiveWriter,
-    list: &mut KindList,
+    sinks: &mut Sinks<'_>,
     progress: &Progress,
     items: &mut u64,
 ) -> Result<(), refloat_store::StoreError> {
@@ -216,8 +231,12 @@ async fn write_batches(
             } else {
                 [&entry.json, &[]]
             };
-            archive.object(&kind.resource, &entry.name, &parts).await?;
-            list.add(&kind.listed_as, &entry.name.to_string());
+            sinks.archive.object(&kind.resource, &entry.name, &parts).await?;
+            sinks
+                .index
+                .object(&kind.resource, &entry.name, entry.mark.as_ref())
+                .await?;
+            sinks.list.add(&kind.listed_as, &entry.name.to_string());
             bytes += (parts[0].len() + parts[1].len()) as u64;
         }
         *items += batch.entries.len() as u64;
@@ -537,7 +556,13 @@ impl<'a> Gatherer<'a> {
         };
         self.bytes += json.len() + self.kind.prefix.len();
         self.found += 1;
-        self.entries.push(Entry { name, bare, json });
+        let mark = Mark::of(&json);
+        self.entries.push(Entry {
+            name,
+            bare,
+            json,
+            mark,
+        });
         if self.bytes >= BATCH {
             self.send().await;
         }
@@ -618,7 +643,7 @@ impl<'a> Gatherer<'a> {
 }
 
 /// What the plan needs to know of the cluster's namespaces.
-pub(super) async fn namespace_facts(
+pub(crate) async fn namespace_facts(
     cluster: &Cluster,
     page_size: u32,
 ) -> Result<Vec<NamespaceFacts>, EngineError> {

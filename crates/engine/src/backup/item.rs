@@ -12,7 +12,7 @@ use serde::{
 /// The few fields that decide about an object. Borrowed from its bytes where they have no escapes;
 /// everything else is passed over (and thereby checked to be JSON).
 #[derive(Deserialize)]
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     /// Absent for built-in kinds in lists.
     #[serde(borrow, rename = "apiVersion", default)]
     pub api_version: Option<Cow<'a, str>>,
@@ -22,7 +22,7 @@ pub(super) struct Item<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ItemMetadata<'a> {
+pub(crate) struct ItemMetadata<'a> {
     #[serde(borrow)]
     pub name: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -36,7 +36,7 @@ pub(super) struct ItemMetadata<'a> {
 
 impl Item<'_> {
     /// What the plan decides by.
-    pub(super) fn meta(&self) -> ItemMeta<'_> {
+    pub(crate) fn meta(&self) -> ItemMeta<'_> {
         ItemMeta {
             namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
             name: &self.metadata.name,
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Key {
 
 /// What goes in front of an object's bytes, in place of their first brace, where the list left out
 /// the kind.
-pub(super) fn type_prefix(resource: &ApiResource) -> Vec<u8> {
+pub(crate) fn type_prefix(resource: &ApiResource) -> Vec<u8> {
     let gvk = resource.gvk();
     let head = serde_json::json!({ "apiVersion": gvk.api_version(), "kind": gvk.kind }).to_string();
     let mut head = head.into_bytes();

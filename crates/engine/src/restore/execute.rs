@@ -27,6 +27,7 @@ use super::{
     RestoreJob, existing,
     hooks::Hooks,
     namespaces::{self, Namespaces},
+    planned::{self, Expected},
     storage_classes::StorageClasses,
     survey::Survey,
 };
@@ -75,12 +76,14 @@ pub(super) struct Run {
     pub log: Arc<JobLog>,
     pub namespaces: Namespaces,
     pub hooks: Hooks,
-    progress: Progress,
-    plan: RestorePlan,
-    survey: Survey,
+    pub progress: Progress,
+    pub plan: RestorePlan,
+    pub survey: Survey,
     storage_classes: StorageClasses,
     /// How long an object that is deleted to be created again may take to go.
     pub recreate_timeout: Duration,
+    /// What a plan allows, where the restore applies one.
+    expected: Option<Expected>,
     context: RwLock<Arc<RestoreContext>>,
     /// Volumes that were left out in the class under way, for the claims of the next ones.
     reprovisioned: Mutex<Vec<String>>,
@@ -104,7 +107,7 @@ impl Run {
     }
 
     /// Makes known which volumes the class that has ended left out.
-    fn end_class(&self) {
+    pub(super) fn end_class(&self) {
         let mut fresh = self.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
         if fresh.is_empty() {
             return;
@@ -128,37 +131,8 @@ pub(super) async fn execute(
     log: &Arc<JobLog>,
 ) -> Result<Done, EngineError> {
     let spool = Arc::new(spool);
-    let discovery = discover(&job.cluster).await?;
-    let plan = make_plan(job, &discovery, &spool)?;
-    for warning in &plan.warnings {
-        log.warn("", warning);
-    }
-    let survey = look_through(&plan, &spool).await?;
-    job.progress.set_total(survey.total);
-    log.info(&format!("{} objects are selected", survey.total));
-    let mut context = RestoreContext::new(name_of(job), &job.restore.spec, &discovery.resources, &volumes)
-        .map_err(bad_plan)?;
-    context.not_before = job
-        .restore
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map(|time| time.0);
-    context.served = served_kinds(&discovery);
-    context.transforms = Arc::new(transforms);
-    let mut run = Run {
-        cluster: job.cluster.clone(),
-        log: log.clone(),
-        namespaces: Namespaces::new(job.options.terminating_timeout),
-        hooks: Hooks::begin(job, log),
-        progress: job.progress.clone(),
-        plan,
-        survey,
-        storage_classes: StorageClasses::default(),
-        recreate_timeout: job.options.terminating_timeout,
-        context: RwLock::new(Arc::new(context)),
-        reprovisioned: Mutex::new(Vec::new()),
-    };
+    let expected = Expected::load(job).await?;
+    let (mut run, _) = begin(job, &spool, volumes, transforms, log, expected).await?;
     let mut list = KindList::default();
     let mut next = 0;
     while let Some(class) = run.plan.classes.get(next).cloned() {
@@ -186,11 +160,59 @@ fn served_kinds(discovery: &Discovery) -> Arc<ServedKinds> {
     Arc::new(ServedKinds::new(&discovery.resources, &discovery.other_versions))
 }
 
+/// Asks the cluster what it serves, plans, and looks through the objects: all that comes before the
+/// first of them.
+///
+/// # Errors
+/// As [`execute`].
+pub(super) async fn begin(
+    job: &RestoreJob,
+    spool: &Arc<Spool>,
+    volumes: Vec<BackupVolumeInfo>,
+    transforms: Transforms,
+    log: &Arc<JobLog>,
+    expected: Option<Expected>,
+) -> Result<(Run, Discovery), EngineError> {
+    let discovery = discover(&job.cluster).await?;
+    let plan = make_plan(job, &discovery, spool)?;
+    for warning in &plan.warnings {
+        log.warn("", warning);
+    }
+    let survey = look_through(&plan, spool).await?;
+    job.progress.set_total(survey.total);
+    log.info(&format!("{} objects are selected", survey.total));
+    let mut context = RestoreContext::new(name_of(job), &job.restore.spec, &discovery.resources, &volumes)
+        .map_err(bad_plan)?;
+    context.not_before = job
+        .restore
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    context.served = served_kinds(&discovery);
+    context.transforms = Arc::new(transforms);
+    let run = Run {
+        cluster: job.cluster.clone(),
+        log: log.clone(),
+        namespaces: Namespaces::new(job.options.terminating_timeout),
+        hooks: Hooks::begin(job, log),
+        progress: job.progress.clone(),
+        plan,
+        survey,
+        storage_classes: StorageClasses::default(),
+        recreate_timeout: job.options.terminating_timeout,
+        expected,
+        context: RwLock::new(Arc::new(context)),
+        reprovisioned: Mutex::new(Vec::new()),
+    };
+    Ok((run, discovery))
+}
+
 fn name_of(job: &RestoreJob) -> &str {
     job.restore.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn bad_plan(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+pub(super) fn bad_plan(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Plan {
         doing: "cannot plan the restore".into(),
         source: source.into(),
@@ -252,11 +274,12 @@ async fn restore_kind(
     let lookahead = run.cluster.limiter().most() * 2;
     let mut fates = std::pin::pin!(
         records(spool.clone(), kind)
-            .map(|record| {
+            .enumerate()
+            .map(|(place, record)| {
                 let (run, api) = (run.clone(), api.clone());
                 async move {
                     let record = record?;
-                    let task = tokio::spawn(async move { restore_one(&run, &api, record).await });
+                    let task = tokio::spawn(async move { restore_one(&run, &api, place, record).await });
                     let done = AbortOnDropHandle::new(task).await;
                     done.unwrap_or_else(|error| Err(EngineError::damaged("the tarball", error)))
                 }
@@ -281,7 +304,7 @@ async fn restore_kind(
 }
 
 /// A kind's objects, read block by block off the runtime's threads.
-fn records(
+pub(super) fn records(
     spool: Arc<Spool>,
     kind: &GroupResource,
 ) -> impl futures::Stream<Item = Result<Record, EngineError>> + Send + use<> {
@@ -325,40 +348,30 @@ impl Restored {
 }
 
 /// Restores one object. What goes wrong with it is data; an error ends the restore.
-async fn restore_one(run: &Run, api: &ApiResource, record: Record) -> Result<Restored, EngineError> {
+async fn restore_one(
+    run: &Run,
+    api: &ApiResource,
+    place: usize,
+    record: Record,
+) -> Result<Restored, EngineError> {
     let bytes = record.json.len() as u64;
     let kind = &api.group_resource;
     let stored = &record.name;
-    let context = run.context();
-    let object: Value = match serde_json::from_slice(&record.json) {
-        Ok(object) => object,
-        Err(error) => {
-            let text = format!("error restoring {kind}/{stored}: it is not JSON: {error}");
-            run.log.error(&stored.namespace, &text);
-            return Ok(Restored::new(record.name, Fate::Failed, bytes));
-        }
-    };
-    drop(record.json);
-    if !selected(run, kind, stored, &object) {
-        return Ok(Restored::new(record.name, Fate::Left, bytes));
-    }
-    let item = match restore_item::prepare(&context, kind, stored, object) {
-        Prepared::Create(item) => item,
-        Prepared::Skip {
-            reason,
-            level,
-            reprovision,
-        } => {
-            if reprovision {
-                let mut volumes = run.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
-                volumes.push(stored.name.clone());
-            }
+    let item = match ready(run, kind, stored, &record.json) {
+        Ready::Item(item) => item,
+        Ready::Left => return Ok(Restored::new(record.name, Fate::Left, bytes)),
+        Ready::Skip { reason, level } => {
             let fate = skipped(run, kind, stored, level, &reason);
             return Ok(Restored::new(record.name, fate, bytes));
         }
     };
     let name = ObjectName::new(item.namespace.as_str(), item.name.as_str());
     say_notes(run, kind, stored, &item);
+    if let Some(expected) = &run.expected
+        && planned::is_refused(run, expected, kind, place, &name)
+    {
+        return Ok(Restored::new(name, Fate::Failed, bytes));
+    }
     if kind.is("namespaces", "") {
         let fate = run.namespaces.restore(run, &name.name, &item.object).await?;
         return Ok(Restored::new(name, fate, bytes));
@@ -374,7 +387,10 @@ async fn restore_one(run: &Run, api: &ApiResource, record: Record) -> Result<Res
     }
     let own = item.api.clone();
     let api = own.as_deref().unwrap_or(api);
-    let fate = create(run, api, &name, *item).await?;
+    let fate = match &run.expected {
+        Some(expected) => planned::carry_out(run, expected, api, place, &name, *item).await?,
+        None => create(run, api, place, &name, *item).await?,
+    };
     Ok(Restored {
         name,
         fate,
@@ -414,6 +430,51 @@ fn skipped(run: &Run, kind: &GroupResource, stored: &ObjectName, level: SkipLeve
     }
 }
 
+/// What an object of the backup is before anything is asked of the cluster.
+pub(super) enum Ready {
+    /// It is to be restored.
+    Item(Box<PreparedItem>),
+    /// It is selected, and left out.
+    Skip {
+        /// Why.
+        reason: String,
+        /// How much it matters.
+        level: SkipLevel,
+    },
+    /// It is not selected.
+    Left,
+}
+
+/// Selects and rewrites an object: the same for a restore and for its plan.
+pub(super) fn ready(run: &Run, kind: &GroupResource, stored: &ObjectName, json: &[u8]) -> Ready {
+    let object: Value = match serde_json::from_slice(json) {
+        Ok(object) => object,
+        Err(error) => {
+            return Ready::Skip {
+                reason: format!("it is not JSON: {error}"),
+                level: SkipLevel::Error,
+            };
+        }
+    };
+    if !selected(run, kind, stored, &object) {
+        return Ready::Left;
+    }
+    match restore_item::prepare(&run.context(), kind, stored, object) {
+        Prepared::Create(item) => Ready::Item(item),
+        Prepared::Skip {
+            reason,
+            level,
+            reprovision,
+        } => {
+            if reprovision {
+                let mut volumes = run.reprovisioned.lock().unwrap_or_else(PoisonError::into_inner);
+                volumes.push(stored.name.clone());
+            }
+            Ready::Skip { reason, level }
+        }
+    }
+}
+
 /// Whether an object is to be restored: for its own sake, or because another one refers to it. A
 /// namespace is, too, if objects in it are.
 fn selected(run: &Run, kind: &GroupResource, name: &ObjectName, object: &Value) -> bool {
@@ -424,9 +485,10 @@ fn selected(run: &Run, kind: &GroupResource, name: &ObjectName, object: &Value) 
 }
 
 /// Creates a prepared object, or decides what its being there means.
-async fn create(
+pub(super) async fn create(
     run: &Run,
     api: &ApiResource,
+    place: usize,
     name: &ObjectName,
     item: PreparedItem,
 ) -> Result<Fate, EngineError> {
@@ -458,13 +520,16 @@ async fn create(
             }
             Ok(Fate::Created)
         }
-        Err(error) if exists(&error) => existing::settle(run, api, name, &item, &error).await,
+        Err(error) if exists(&error) => match &run.expected {
+            Some(expected) => planned::came_between(run, expected, api, place, name, &item, &error).await,
+            None => existing::settle(run, api, name, &item, &error).await,
+        },
         Err(error) => failed(run, kind, name, error).await,
     }
 }
 
 /// Whether an error says that the object, or the port that it asks for, is there already.
-fn exists(error: &ClusterError) -> bool {
+pub(super) fn exists(error: &ClusterError) -> bool {
     error.is_already_exists()
         || error
             .server_message()

@@ -19,7 +19,7 @@ use super::{
 use crate::EngineError;
 
 /// The status of answers to changes of fields that cannot be changed (Unprocessable Entity).
-const UNCHANGEABLE: u16 = 422;
+pub(super) const UNCHANGEABLE: u16 = 422;
 
 /// Reads the object in the cluster and does what the plan decides: leave it, patch it, or count it
 /// as created by an earlier try of this restore.
@@ -31,8 +31,8 @@ pub(super) async fn settle(
     refusal: &ClusterError,
 ) -> Result<Fate, EngineError> {
     let kind = &api.group_resource;
-    let live = match run.cluster.get(api, name).await {
-        Ok(bytes) => bytes,
+    let live = match read(run, api, name).await {
+        Ok(live) => live,
         // It is not there under its own name: something else (a port) is taken.
         Err(error) if error.is_not_found() => {
             let text = format!("error restoring {kind}/{name}: {}", refusal.server_message());
@@ -41,21 +41,34 @@ pub(super) async fn settle(
         }
         Err(error) => return failed(run, kind, name, error).await,
     };
-    let live: Value = match serde_json::from_slice(&live) {
-        Ok(live) => live,
-        Err(error) => {
-            run.log.error(
-                &name.namespace,
-                &format!("error restoring {kind}/{name}: {error}"),
-            );
-            return Ok(Fate::Failed);
-        }
-    };
-    match decide_existing(&run.context(), kind, &item.object, &live) {
+    let existing = decide_existing(&run.context(), kind, &item.object, &live);
+    carry_out(run, api, name, item, &live, existing).await
+}
+
+/// Reads an object of the cluster.
+pub(super) async fn read(run: &Run, api: &ApiResource, name: &ObjectName) -> Result<Value, ClusterError> {
+    let bytes = run.cluster.get(api, name).await?;
+    serde_json::from_slice(&bytes).map_err(|error| ClusterError::Decode {
+        action: format!("read {} {name}", api.group_resource),
+        source: error.into(),
+    })
+}
+
+/// Does what was decided about an object that is there (`live`).
+pub(super) async fn carry_out(
+    run: &Run,
+    api: &ApiResource,
+    name: &ObjectName,
+    item: &PreparedItem,
+    live: &Value,
+    existing: Existing,
+) -> Result<Fate, EngineError> {
+    let kind = &api.group_resource;
+    match existing {
         Existing::Ours => {
             finish(run, api, name, item).await?;
             if kind.is("pods", "") {
-                run.hooks.pod_created(&run.context().hooks, name, &live).await;
+                run.hooks.pod_created(&run.context().hooks, name, live).await;
             }
             Ok(Fate::Created)
         }
@@ -77,7 +90,7 @@ pub(super) async fn settle(
             Ok(()) => Ok(Fate::Updated),
             Err(error) if error.code().is_none() => failed(run, kind, name, error).await,
             Err(error) if recreate && error.code() == Some(UNCHANGEABLE) => {
-                recreate::recreate(run, api, name, item, &live, &error).await
+                recreate::recreate(run, api, name, item, live, &error).await
             }
             Err(error) => {
                 let mut text = format!("{kind}/{name} could not be updated: {}", error.server_message());

@@ -140,7 +140,7 @@ async fn usable(run: &Run, kind: &ApiResource, name: &ObjectName) -> Result<Opti
     }
 }
 
-fn namespace_kind() -> ApiResource {
+pub(super) fn namespace_kind() -> ApiResource {
     ApiResource {
         group_resource: GroupResource::new("namespaces", ""),
         version: "v1".into(),

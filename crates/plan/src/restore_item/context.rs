@@ -12,7 +12,10 @@ use refloat_model::{
 use serde_json::Value;
 
 use super::Transforms;
-use crate::{PlanError, api_conversion::ServedKinds, filter::KindFilter, hooks::RestoreHookRules, json};
+use crate::{
+    PlanError, api_conversion::ServedKinds, existing::may_be_recreated, filter::KindFilter,
+    hooks::RestoreHookRules, json,
+};
 
 /// What happens to an object that is already in the cluster and differs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +70,12 @@ pub struct RestoreContext {
 }
 
 impl RestoreContext {
+    /// Whether an object of a kind that cannot be changed is deleted and created again.
+    #[must_use]
+    pub fn recreates(&self, resource: &GroupResource) -> bool {
+        self.existing == ExistingPolicy::Recreate && may_be_recreated(resource)
+    }
+
     /// From the spec (with `backupName` filled in), the kinds of the cluster and the backup's volumes.
     ///
     /// # Errors
