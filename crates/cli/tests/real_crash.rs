@@ -237,8 +237,29 @@ fn so_do_those_that_write_to_a_folder() {
     kill_restores(&field, server, 2);
 }
 
+/// The program, with a folder as its storage.
+struct Alone<'a> {
+    field: &'a Field,
+    storage: String,
+}
+
+impl Alone<'_> {
+    fn run(&self, arguments: &[String]) -> std::process::Child {
+        let mut command = self.field.scene.command(scene::program());
+        command.args(arguments).args(["--storage", &self.storage]);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
 #[test]
-#[allow(clippy::too_many_lines, reason = "a story in two parts on one stage")]
 fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
     let field = Field::new(
         "alone",
@@ -249,32 +270,31 @@ fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
         },
         true,
     );
-    let mut dice = Dice::new("without a server");
-    let storage = field.scene.storage();
-    let run = |arguments: &[String]| {
-        let mut command = field.scene.command(scene::program());
-        command.args(arguments).args(["--storage", &storage]);
-        command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+    let alone = Alone {
+        field: &field,
+        storage: field.scene.storage(),
     };
-    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let mut dice = Dice::new("without a server");
+    kill_backups_alone(&alone, &mut dice);
+    kill_restores_alone(&alone, &mut dice);
+}
+
+fn kill_backups_alone(alone: &Alone<'_>, dice: &mut Dice) {
+    let Alone { field, storage } = alone;
     let backup = |name: &str| {
-        words(format!(
+        words(&format!(
             "backup create {name} --include-namespaces {}",
             field.sources.join(",")
         ))
     };
     let began = Instant::now();
-    assert!(run(&backup("first")).wait().unwrap().success());
+    assert!(alone.run(&backup("first")).wait().unwrap().success());
     let whole = began.elapsed();
     let first = field.contents("first").unwrap();
     let mut hit = 0;
     for round in 0..5 {
         let name = format!("b-{round}");
-        let mut child = run(&backup(&name));
+        let mut child = alone.run(&backup(&name));
         std::thread::sleep(dice.instant(whole, round, 5));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -284,10 +304,10 @@ fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
                 hit += 1;
                 let said = field
                     .scene
-                    .refloat(&["backup", "get", &name, "--storage", &storage]);
+                    .refloat(&["backup", "get", &name, "--storage", storage]);
                 assert!(said.code != 0 && !said.out.contains(&name), "{}", said.out);
                 assert!(
-                    run(&backup(&name)).wait().unwrap().success(),
+                    alone.run(&backup(&name)).wait().unwrap().success(),
                     "{name} cannot be made again"
                 );
                 field.contents(&name).unwrap().must_equal(&first);
@@ -295,7 +315,10 @@ fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
         }
     }
     assert!(hit > 0, "no kill came before the end of a backup");
+}
 
+fn kill_restores_alone(alone: &Alone<'_>, dice: &mut Dice) {
+    let Alone { field, storage } = alone;
     let originals = field.sources.each_ref().map(|source| field.objects(source));
     let restore = |name: &str| {
         let pairs: Vec<_> = field
@@ -304,17 +327,17 @@ fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
             .zip(field.targets(name))
             .map(|(from, to)| format!("{from}:{to}"))
             .collect();
-        words(format!(
+        words(&format!(
             "restore create {name} --from-backup first --namespace-mappings {}",
             pairs.join(",")
         ))
     };
     let began = Instant::now();
-    assert!(run(&restore("first")).wait().unwrap().success());
+    assert!(alone.run(&restore("first")).wait().unwrap().success());
     let whole = began.elapsed();
     for round in 0..4 {
         let name = format!("r-{round}");
-        let mut child = run(&restore(&name));
+        let mut child = alone.run(&restore(&name));
         std::thread::sleep(dice.instant(whole, round, 5));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -323,14 +346,14 @@ fn work_without_a_server_can_be_killed_and_done_again_under_the_same_name() {
             .is_some();
         let arguments = restore(&name);
         let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        arguments.extend(["--storage", &storage]);
+        arguments.extend(["--storage", storage]);
         // What has come to its end is not done again under the same name.
         let said = field.scene.refloat(&arguments);
         assert!(!over || said.err.contains("already exists"), "{}", said.err);
         said.ended(if over { 2 } else { 0 });
         let description = field
             .scene
-            .refloat(&["restore", "describe", &name, "--storage", &storage])
+            .refloat(&["restore", "describe", &name, "--storage", storage])
             .ended(0);
         assert!(description.contains("Completed"), "{description}");
         assert!(
