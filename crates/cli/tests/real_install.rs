@@ -91,7 +91,7 @@ fn what_is_installed_can_be_uninstalled() {
             .unwrap()
             .lines()
             .count(),
-        13
+        14
     );
     // A restore that nobody finishes does not keep the namespace from going.
     cluster
