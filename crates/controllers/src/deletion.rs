@@ -5,13 +5,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use refloat_cluster::typed::Object;
-use refloat_engine::catalog;
+use refloat_engine::{catalog, volume_data};
 use refloat_model::{
     Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, Restore, RestorePhase,
     deletion::DeleteBackupRequestPhase,
     labels,
     location::{AccessMode, LocationPhase},
+    pod_volume::PodVolumeBackup,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +86,11 @@ impl DeletionController {
             Decision::Refuse(reason) => return self.close(&request, vec![reason]).await,
             Decision::Delete { files } => files,
         };
+        if let Some(resource) = location.as_ref().filter(|_| files)
+            && let Some(reason) = self.volume_data(&request, &backup, resource).await?
+        {
+            return self.close(&request, vec![reason]).await;
+        }
         let schedule = schedule_name(&backup).to_owned();
         context.metrics.deletion_started(&schedule);
         let errors = self
@@ -91,6 +98,39 @@ impl DeletionController {
             .await?;
         context.metrics.deletion_ended(&schedule, errors.is_empty());
         self.close(&request, errors).await
+    }
+
+    /// Why a backup is not deleted for the sake of the volume data that it refers to. This release can
+    /// delete no such data, and nothing would tell of it any more.
+    async fn volume_data(
+        &self,
+        request: &DeleteBackupRequest,
+        backup: &Backup,
+        resource: &BackupStorageLocation,
+    ) -> Result<Option<String>, ControllerError> {
+        if gives_up_volume_data(request.object_meta()) || gives_up_volume_data(backup.object_meta()) {
+            return Ok(None);
+        }
+        let name = backup.object_name();
+        let location = self.context.open(resource).await?;
+        let finding = async { Ok(volume_data::find(&location, name).await?) };
+        let found = match within("looking for the backup's volume data", DELETE_LIMIT, finding).await {
+            Ok(found) => found,
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => return Ok(Some(orphans(&format!("it cannot be told which: {}", chain(&error))))),
+        };
+        if !found.is_empty() {
+            return Ok(Some(orphans(&found.to_string())));
+        }
+        // A server that died may have told of its copies only here.
+        let copies = self.context.objects::<PodVolumeBackup>();
+        let copies = copies.list(Some(&of_backup(name))).await?;
+        let stored = copies
+            .iter()
+            .filter_map(|copy| copy.status.as_ref())
+            .filter(|status| !status.snapshot_id.is_empty())
+            .count();
+        Ok((stored > 0).then(|| orphans(&format!("{stored} file copies of pods' volumes"))))
     }
 
     /// Labels the request as the backup's, and removes other requests for it.
@@ -236,6 +276,24 @@ impl Reconciler for DeletionController {
         }
         Ok(Next::After(left))
     }
+}
+
+/// Whether an object says that volume data may be orphaned.
+fn gives_up_volume_data(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(labels::ORPHAN_VOLUME_DATA))
+        .is_some_and(|value| value == "true")
+}
+
+/// Why a backup that refers to volume data is not deleted, and what to do.
+fn orphans(found: &str) -> String {
+    format!(
+        "the backup refers to volume data, which this release cannot delete and which nothing would refer to \
+         any more: {found}. Delete the backup by Velero, which deletes the data too; or annotate the Backup with \
+         {}=true and request the deletion again, to leave the data behind",
+        labels::ORPHAN_VOLUME_DATA
+    )
 }
 
 /// What can be deleted of a backup. One that never reached the bucket (its spec was wrong, or its

@@ -73,15 +73,6 @@ fn what_is_wrong_with_a_location_is_said_and_a_correction_is_seen_at_once() -> R
     Ok(())
 }
 
-fn put(scene: &Scene, key: &str, body: &[u8]) -> Result<()> {
-    let answer = scene
-        .cluster
-        .minio()?
-        .request("PUT", &format!("/{}/{key}", scene.bucket), "", &[], body)?;
-    ensure!(answer.status == 200, "{}", answer.status);
-    Ok(())
-}
-
 fn stored(name: &str, phase: &str) -> Value {
     json!({
         "apiVersion": "velero.io/v1", "kind": "Backup",
@@ -96,13 +87,12 @@ fn backups_in_the_bucket_become_objects_and_lost_ones_go() -> Result<()> {
     let scene = Scene::new("sync")?;
     for name in ["good", "other"] {
         let key = format!("backups/{name}/velero-backup.json");
-        put(&scene, &key, stored(name, "Completed").to_string().as_bytes())?;
+        scene.put(&key, stored(name, "Completed").to_string().as_bytes())?;
     }
-    put(&scene, "backups/broken/velero-backup.json", b"{ this is no JSON")?;
-    put(&scene, "backups/half/half.tar.gz", b"x")?;
+    scene.put("backups/broken/velero-backup.json", b"{ this is no JSON")?;
+    scene.put("backups/half/half.tar.gz", b"x")?;
     let unfinished = stored("unfinished", "Finalizing").to_string();
-    put(
-        &scene,
+    scene.put(
         "backups/unfinished/velero-backup.json",
         unfinished.as_bytes(),
     )?;
