@@ -117,7 +117,12 @@ impl DeletionController {
         let found = match within("looking for the backup's volume data", DELETE_LIMIT, finding).await {
             Ok(found) => found,
             Err(error) if error.is_retryable() => return Err(error),
-            Err(error) => return Ok(Some(orphans(&format!("it cannot be told which: {}", chain(&error))))),
+            Err(error) => {
+                return Ok(Some(orphans(&format!(
+                    "it cannot be told which: {}",
+                    chain(&error)
+                ))));
+            }
         };
         if !found.is_empty() {
             return Ok(Some(orphans(&found.to_string())));
@@ -179,15 +184,20 @@ impl DeletionController {
         deleting.status.get_or_insert_default().phase = BackupPhase::Deleting;
         update(&backups, backup, &deleting).await?;
         info!(backup = %name, "deleting the backup");
+        // As with Velero, one thing that cannot be deleted does not keep the others; the Backup stays, so that
+        // the deletion can be asked for again.
+        let mut errors = Vec::new();
         if let Some(resource) = &location
             && let Err(error) = self.delete_files(resource, name).await
         {
-            return Ok(vec![chain(&error)]);
+            errors.push(chain(&error));
         }
-        self.delete_restores(restores).await?;
-        backups.delete(name).await?;
-        info!(backup = %name, "deleted the backup");
-        Ok(Vec::new())
+        errors.extend(self.delete_restores(restores).await);
+        if errors.is_empty() {
+            backups.delete(name).await?;
+            info!(backup = %name, "deleted the backup");
+        }
+        Ok(errors)
     }
 
     async fn delete_files(
@@ -201,20 +211,27 @@ impl DeletionController {
     }
 
     /// Deletes the Restores of a backup and waits a while for them to go, because their finalizer
-    /// needs the Backup.
-    async fn delete_restores(&self, restores: &[Restore]) -> Result<(), ControllerError> {
+    /// needs the Backup. Hands out what went wrong.
+    async fn delete_restores(&self, restores: &[Restore]) -> Vec<String> {
         let objects = self.context.objects::<Restore>();
+        let mut errors = Vec::new();
         for restore in restores {
-            objects.delete(restore.object_name()).await?;
+            if let Err(error) = objects.delete(restore.object_name()).await {
+                errors.push(chain(&error));
+            }
         }
         let end = Instant::now() + RESTORES_LIMIT;
         for restore in restores {
             let name = restore.object_name();
-            while objects
-                .find(name)
-                .await?
-                .is_some_and(|left| left.object_uid() == restore.object_uid())
-            {
+            loop {
+                match objects.find(name).await {
+                    Ok(Some(left)) if left.object_uid() == restore.object_uid() => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        errors.push(chain(&error));
+                        break;
+                    }
+                }
                 if Instant::now() >= end {
                     warn!(restore = %name, "the restore of a deleted backup is still there; not waiting for it");
                     break;
@@ -222,7 +239,7 @@ impl DeletionController {
                 sleep(Duration::from_millis(250)).await;
             }
         }
-        Ok(())
+        errors
     }
 
     /// Marks a request as processed. One that worked goes at once, one that did not after a day.
@@ -296,13 +313,14 @@ fn orphans(found: &str) -> String {
     )
 }
 
-/// What can be deleted of a backup. One that never reached the bucket (its spec was wrong, or its
-/// name was taken there) must not take another backup's files with it, and needs no location.
+/// What can be deleted of a backup. One that never reached the bucket (it still waits for its turn, its
+/// spec was wrong, or its name was taken there) must not take another backup's files with it, and needs no location.
 fn decide(backup: &Backup, location: Option<&BackupStorageLocation>, restores: &[Restore]) -> Decision {
     use BackupPhase as Phase;
     let status = backup.status.clone().unwrap_or_default();
-    let busy = !status.phase.is_final() && !matches!(status.phase, Phase::Deleting | Phase::Unknown);
-    if busy {
+    let waits = matches!(status.phase, Phase::New | Phase::Queued | Phase::ReadyToStart);
+    let settled = status.phase.is_final() || matches!(status.phase, Phase::Deleting | Phase::Unknown);
+    if !waits && !settled {
         let phase = status.phase;
         return Decision::Refuse(format!(
             "the backup is {phase:?}: it can be deleted once it has ended"
@@ -318,7 +336,10 @@ fn decide(backup: &Backup, location: Option<&BackupStorageLocation>, restores: &
             "the restore {name:?} is reading the backup: delete it or wait for its end"
         ));
     }
-    let has_files = status.validation_errors.is_empty()
+    // The phase of one that waited is lost when its deletion begins, but not that it never started.
+    let never_began = waits || status.phase == Phase::Deleting && status.start_timestamp.is_none();
+    let has_files = !never_began
+        && status.validation_errors.is_empty()
         && status.failure_reason != ALREADY_EXISTS
         && !backup.spec.storage_location.is_empty();
     if !has_files {
@@ -344,6 +365,7 @@ fn decide(backup: &Backup, location: Option<&BackupStorageLocation>, restores: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use refloat_model::{BackupSpec, BackupStatus, RestoreStatus, location::BackupStorageLocationStatus};
 
     fn backup(phase: BackupPhase) -> Backup {
@@ -354,6 +376,7 @@ mod tests {
         let mut backup = Backup::new("a", spec);
         backup.status = Some(BackupStatus {
             phase,
+            start_timestamp: Some(Time(Timestamp::UNIX_EPOCH)),
             ..BackupStatus::default()
         });
         backup
@@ -373,14 +396,7 @@ mod tests {
     #[test]
     fn a_backup_that_goes_on_or_is_being_read_is_not_deleted() {
         use BackupPhase as P;
-        for phase in [
-            P::New,
-            P::Queued,
-            P::ReadyToStart,
-            P::InProgress,
-            P::WaitingForPluginOperations,
-            P::Finalizing,
-        ] {
+        for phase in [P::InProgress, P::WaitingForPluginOperations, P::Finalizing] {
             assert!(reason(decide(&backup(phase), Some(&location()), &[])).contains("once it has ended"));
         }
         for phase in [P::Completed, P::PartiallyFailed, P::Failed, P::Deleting] {
@@ -422,6 +438,21 @@ mod tests {
             decide(&taken, Some(&location()), &[]),
             Decision::Delete { files: false }
         );
+    }
+
+    #[test]
+    fn a_backup_that_waits_for_its_turn_goes_and_touches_no_files() {
+        use BackupPhase as P;
+        for phase in [P::New, P::Queued, P::ReadyToStart, P::Deleting] {
+            let mut waiting = backup(phase);
+            waiting.status.as_mut().unwrap().start_timestamp = None;
+            // The bucket may have another backup of that name.
+            assert_eq!(
+                decide(&waiting, Some(&location()), &[]),
+                Decision::Delete { files: false },
+                "{phase:?}"
+            );
+        }
     }
 
     #[test]

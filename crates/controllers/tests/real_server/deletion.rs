@@ -100,3 +100,68 @@ fn a_backup_that_refers_to_volume_data_is_not_deleted_by_itself() -> Result<()> 
     }
     Ok(())
 }
+
+#[test]
+fn a_backup_that_waits_for_its_turn_can_be_deleted() -> Result<()> {
+    let scene = Scene::new("waiting")?;
+    // One that is tried again and again, in a bucket that cannot be reached, holds the other back.
+    let mut away = scene.location("away", &scene.bucket);
+    away["spec"]["config"]["s3Url"] = "http://127.0.0.1:9".into();
+    scene.apply(away)?;
+    scene.apply(json!({
+        "apiVersion": "velero.io/v1", "kind": "Backup", "metadata": { "name": "a" },
+        "spec": { "storageLocation": "away", "includedNamespaces": ["default"] },
+        "status": { "phase": "InProgress", "startTimestamp": "2026-01-01T00:00:00Z" },
+    }))?;
+    // The bucket has a backup of the name of the one that waits.
+    scene.put("backups/b/velero-backup.json", b"another's")?;
+    scene.serve(scene.options())?;
+    scene.wait_field("backupstoragelocation", "default", "/status/phase", "Available")?;
+    scene.velero(&["backup", "create", "b", "--include-namespaces", "default"])?;
+    scene.wait_field("backup", "b", "/status/phase", "Queued")?;
+    scene.velero(&["backup", "delete", "a", "b", "--confirm"])?;
+    scene.wait("the one that waits goes", SOON, || {
+        Ok(scene.get("backup", "b")?.is_none().then_some(()))
+    })?;
+    ensure!(
+        scene.has("backups/b/velero-backup.json")?,
+        "another's files are there"
+    );
+    let errors = refusal(&scene, "a")?;
+    ensure!(errors.contains("InProgress"), "{errors}");
+    Ok(())
+}
+
+#[test]
+fn what_the_bucket_refuses_is_told_and_the_backup_stays() -> Result<()> {
+    let scene = Scene::new("undeletable")?;
+    let mut options = scene.options();
+    options.store_validation_frequency = std::time::Duration::from_secs(3600);
+    options.backup_sync_period = std::time::Duration::ZERO;
+    scene.serve(options)?;
+    scene.wait_field("backupstoragelocation", "default", "/status/phase", "Available")?;
+    scene.apply(json!({
+        "apiVersion": "velero.io/v1", "kind": "Restore", "metadata": { "name": "r" },
+        "spec": { "backupName": "b" }, "status": { "phase": "Completed" },
+    }))?;
+    scene.apply(json!({
+        "apiVersion": "velero.io/v1", "kind": "Backup",
+        "metadata": { "name": "b", "annotations": { "refloat.io/orphan-volume-data": "true" } },
+        "spec": { "storageLocation": "default" },
+        "status": { "phase": "Completed", "startTimestamp": "2026-01-01T00:00:00Z" },
+    }))?;
+    scene.apply(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cloud" },
+        "stringData": { "cloud": "[default]\naws_access_key_id=wrong\naws_secret_access_key=wrong\n" },
+    }))?;
+    scene.velero(&["backup", "delete", "b", "--confirm"])?;
+    let errors = refusal(&scene, "b")?;
+    ensure!(errors.contains("cannot delete backup"), "{errors}");
+    ensure!(
+        scene.get("restore.velero.io", "r")?.is_none(),
+        "the restore is gone"
+    );
+    let backup = scene.get("backup", "b")?.expect("it is there");
+    ensure!(backup["status"]["phase"] == "Deleting", "{backup}");
+    Ok(())
+}
