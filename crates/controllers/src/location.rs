@@ -162,8 +162,8 @@ enum Probe {
     Never,
 }
 
-/// When to probe a location. One whose spec we have not probed yet is probed at once, except where
-/// probing is off and it has a phase.
+/// When to probe a location. One whose spec we have not probed yet is probed at once, even where
+/// regular probes are off.
 fn next_probe(
     status: Option<&BackupStorageLocationStatus>,
     spec_was_probed: bool,
@@ -175,11 +175,7 @@ fn next_probe(
         return Probe::Now;
     };
     if !spec_was_probed {
-        return if period.is_zero() {
-            Probe::Never
-        } else {
-            Probe::Now
-        };
+        return Probe::Now;
     }
     if period.is_zero() {
         return Probe::Never;
@@ -228,8 +224,13 @@ mod tests {
             Probe::In(MINUTE)
         );
         assert_eq!(
-            next_probe(Some(&status(9999, now)), false, Duration::ZERO, now),
+            next_probe(Some(&status(9999, now)), true, Duration::ZERO, now),
             Probe::Never
+        );
+        assert_eq!(
+            next_probe(Some(&status(1, now)), false, Duration::ZERO, now),
+            Probe::Now,
+            "a change is looked at although regular probes are off"
         );
     }
 

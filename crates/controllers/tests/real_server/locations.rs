@@ -91,11 +91,22 @@ fn backups_in_the_bucket_become_objects_and_lost_ones_go() -> Result<()> {
     }
     scene.put("backups/broken/velero-backup.json", b"{ this is no JSON")?;
     scene.put("backups/half/half.tar.gz", b"x")?;
-    let unfinished = stored("unfinished", "Finalizing").to_string();
+    // What a server would carry out, or still works on, is not taken over.
     scene.put(
-        "backups/unfinished/velero-backup.json",
-        unfinished.as_bytes(),
+        "backups/waiting/velero-backup.json",
+        stored("waiting", "New").to_string().as_bytes(),
     )?;
+    let mut expired = stored("expired", "Finalizing");
+    expired["status"]["expiration"] = "2026-01-01T00:00:00Z".into();
+    expired["spec"]["hooks"] = json!({ "resources": [{ "name": "h",
+        "pre": [{ "exec": { "command": ["/bin/true"] } }] }] });
+    scene.put(
+        "backups/expired/velero-backup.json",
+        expired.to_string().as_bytes(),
+    )?;
+    scene.put("backups/other/other.tar.gz", b"x")?;
+    let unfinished = stored("unfinished", "Finalizing").to_string();
+    scene.put("backups/unfinished/velero-backup.json", unfinished.as_bytes())?;
     scene.serve(scene.options())?;
     let backup = scene.wait_field("backup", "good", "/status/phase", "Completed")?;
     scene.wait_field("backup", "other", "/status/phase", "Completed")?;
@@ -115,12 +126,28 @@ fn backups_in_the_bucket_become_objects_and_lost_ones_go() -> Result<()> {
             .contains("backup broken in the bucket cannot be used")
             .then_some(()))
     })?;
-    for name in ["broken", "half", "unfinished"] {
+    let expired = scene.wait_field("backup", "expired", "/status/phase", "PartiallyFailed")?;
+    ensure!(expired["spec"]["hooks"]["resources"].is_null(), "{expired}");
+    for name in ["broken", "half", "unfinished", "waiting"] {
         ensure!(scene.get("backup", name)?.is_none(), "{name} is no backup");
     }
-    let key = format!("/{}/backups/other/velero-backup.json", scene.bucket);
-    let answer = scene.cluster.minio()?.request("DELETE", &key, "", &[], b"")?;
-    ensure!(answer.status == 204, "{}", answer.status);
+    let delete = |file: &str| -> Result<()> {
+        let key = format!("/{}/backups/other/{file}", scene.bucket);
+        let answer = scene.cluster.minio()?.request("DELETE", &key, "", &[], b"")?;
+        ensure!(answer.status == 204, "{}", answer.status);
+        Ok(())
+    };
+    let synced = || -> Result<Value> {
+        let location = scene.get("backupstoragelocation", "default")?.unwrap_or_default();
+        Ok(location["status"]["lastSyncedTime"].clone())
+    };
+    delete("velero-backup.json")?;
+    for _ in 0..2 {
+        let before = synced()?;
+        scene.wait("another sync", SOON, || Ok((synced()? != before).then_some(())))?;
+    }
+    ensure!(scene.get("backup", "other")?.is_some(), "a file of it is left");
+    delete("other.tar.gz")?;
     scene.wait("the Backup without files goes", SOON, || {
         Ok(scene.get("backup", "other")?.is_none().then_some(()))
     })?;
