@@ -21,6 +21,58 @@ fn a_good_location_becomes_available_and_the_default() -> Result<()> {
 }
 
 #[test]
+fn the_default_is_chosen_at_the_start_only() -> Result<()> {
+    let scene = Scene::new("chosen")?;
+    scene.serve(scene.options())?;
+    let is_default = || -> Result<bool> {
+        Ok(scene.get("backupstoragelocation", "default")?.unwrap_or_default()["spec"]["default"] == true)
+    };
+    scene.wait("it is the default", SOON, || Ok(is_default()?.then_some(())))?;
+    scene.velero(&["backup-location", "set", "default", "--default=false"])?;
+    let validated = || -> Result<Value> {
+        let location = scene.get("backupstoragelocation", "default")?.unwrap_or_default();
+        Ok(location["status"]["lastValidationTime"].clone())
+    };
+    for _ in 0..2 {
+        let before = validated()?;
+        scene.wait("another probe", SOON, || {
+            Ok((validated()? != before).then_some(()))
+        })?;
+    }
+    ensure!(!is_default()?, "what the user took away came back");
+    scene.stop_servers()?;
+    scene.serve(scene.options())?;
+    scene.wait(
+        "it is the default again",
+        SOON,
+        || Ok(is_default()?.then_some(())),
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_change_is_probed_although_probes_are_off() -> Result<()> {
+    let scene = Scene::new("unprobed")?;
+    let mut options = scene.options();
+    options.store_validation_frequency = std::time::Duration::ZERO;
+    scene.serve(options)?;
+    scene.wait_field("backupstoragelocation", "default", "/status/phase", "Available")?;
+    let patch = r#"{"spec":{"objectStorage":{"caCert":"eA==","caCertRef":{"name":"cloud","key":"cloud"}}}}"#;
+    scene.kubectl(&[
+        "patch",
+        "backupstoragelocation",
+        "default",
+        "--type=merge",
+        "-p",
+        patch,
+    ])?;
+    let location = scene.wait_field("backupstoragelocation", "default", "/status/phase", "Unavailable")?;
+    let message = location["status"]["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("both caCert and caCertRef"), "{message}");
+    Ok(())
+}
+
+#[test]
 fn of_two_defaults_the_younger_stays() -> Result<()> {
     let scene = Scene::new("two-defaults")?;
     let mut first = scene.location("first", &scene.bucket);
