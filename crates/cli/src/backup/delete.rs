@@ -59,7 +59,11 @@ impl DeleteFlags {
             let mut request = DeleteBackupRequest::for_backup(backup);
             if self.orphan_volume_data {
                 let annotation = (ORPHAN_VOLUME_DATA.to_owned(), "true".to_owned());
-                request.metadata.annotations.get_or_insert_default().extend([annotation]);
+                request
+                    .metadata
+                    .annotations
+                    .get_or_insert_default()
+                    .extend([annotation]);
             }
             match requests.create(&request).await {
                 Ok(_) => {
