@@ -446,7 +446,12 @@ fn ordered_first(spec: &BackupSpec, discovered: &[ApiResource], kind: &ApiResour
 
 fn order_warnings(spec: &BackupSpec, listings: &[Listing]) -> Vec<String> {
     let mut warnings = Vec::new();
-    for kind in spec.ordered_resources.keys() {
+    for (kind, order) in &spec.ordered_resources {
+        if order.split(',').any(|entry| entry.trim().is_empty()) {
+            warnings.push(format!(
+                "orderedResources has an empty entry for kind {kind:?}: is there a comma too many?"
+            ));
+        }
         let kinds: Vec<ApiResource> = listings.iter().map(|listing| listing.resource.clone()).collect();
         let known = resolve(kind, &kinds).is_some();
         if !known {

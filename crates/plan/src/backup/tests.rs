@@ -273,6 +273,17 @@ fn a_missing_namespace_is_an_error_only_where_namespaces_are_stored() {
 }
 
 #[test]
+fn a_comma_too_many_in_an_order_is_a_warning() {
+    let plan = plan(json!({"orderedResources": {"pods": "shop/a,"}}));
+    assert!(plan.warnings[0].contains("comma"), "{:?}", plan.warnings);
+    assert!(
+        plan.listings
+            .iter()
+            .any(|listing| listing.ordered_first == [ObjectName::new("shop", "a")])
+    );
+}
+
+#[test]
 fn labels_are_matched_here_where_no_request_does() {
     let labels = |value: Value| value.as_object().cloned().unwrap();
     let any = plan(json!({}));
