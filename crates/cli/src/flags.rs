@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, str::FromSt
 use clap::{Args, ValueEnum};
 use refloat_model::GoDuration;
 
-use crate::selector::Selector;
+use crate::{query::Query, selector::Selector};
 
 /// A comma-separated list. Given again, the flag replaces the list, as in Velero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub struct ListFlags {
     pub names: Vec<String>,
     /// Only objects that match this label selector
     #[arg(short = 'l', long)]
-    pub selector: Option<Selector>,
+    pub selector: Option<Query>,
 }
 
 /// Which objects a command changes: names, those that match, or expressly all.

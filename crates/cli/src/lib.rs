@@ -19,6 +19,7 @@ pub mod node_agent;
 pub mod output;
 pub mod plugin;
 pub mod progress;
+pub mod query;
 pub mod repo;
 pub mod restore;
 pub mod rules_file;

@@ -44,20 +44,43 @@ pub struct AgentFlags {
         default_value = "30m",
         value_name = "DURATION"
     )]
-    _data_mover_prepare_timeout: GoDuration,
+    data_mover_prepare_timeout: GoDuration,
     /// How long to wait for a resource to become what it should
     #[arg(long = "resource-timeout", default_value = "10m", value_name = "DURATION")]
-    _resource_timeout: GoDuration,
+    resource_timeout: GoDuration,
     /// A ConfigMap with settings of agents
     #[arg(
         long = "node-agent-configmap",
         alias = "node-agent-config",
         value_name = "NAME"
     )]
-    _node_agent_configmap: Option<String>,
+    node_agent_configmap: Option<String>,
     /// A ConfigMap with settings of repositories
     #[arg(long = "backup-repository-configmap", value_name = "NAME")]
-    _backup_repository_configmap: Option<String>,
+    backup_repository_configmap: Option<String>,
+}
+
+impl AgentFlags {
+    /// The flags that are set to something and do nothing in this release.
+    fn without_effect(&self) -> Vec<&'static str> {
+        let flags = [
+            (
+                self.data_mover_prepare_timeout != GoDuration::from_secs(1800),
+                "--data-mover-prepare-timeout",
+            ),
+            (
+                self.resource_timeout != GoDuration::from_secs(600),
+                "--resource-timeout",
+            ),
+            (self.node_agent_configmap.is_some(), "--node-agent-configmap"),
+            (
+                self.backup_repository_configmap.is_some(),
+                "--backup-repository-configmap",
+            ),
+        ];
+        let set = flags.into_iter().filter(|(set, _)| *set);
+        set.map(|(_, flag)| flag).collect()
+    }
 }
 
 struct Idle;
@@ -80,6 +103,12 @@ impl NodeAgentVerb {
     pub async fn run(self, _session: &Session) -> Result<Outcome> {
         let Self::Server(flags) = self;
         logging::start(flags.log_level, flags.log_format);
+        for flag in flags.without_effect() {
+            tracing::info!(
+                flag,
+                "this flag has no effect: this release does not copy the data of volumes"
+            );
+        }
         let stop = wait::termination();
         let listener = Listener::bind(flags.metrics_address, None, "metrics", "--metrics-address")
             .await
@@ -92,5 +121,37 @@ impl NodeAgentVerb {
         );
         listener.serve(health::router(Arc::new(Idle)), stop).await;
         Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, CommandLine, parser};
+    use clap::FromArgMatches as _;
+
+    fn without_effect(line: &str) -> Vec<&'static str> {
+        let matches = parser().try_get_matches_from(line.split_whitespace()).unwrap();
+        match CommandLine::from_arg_matches(&matches).unwrap().command {
+            Command::NodeAgent(NodeAgentVerb::Server(flags)) => flags.without_effect(),
+            _ => panic!("not the node agent"),
+        }
+    }
+
+    #[test]
+    fn each_flag_that_does_nothing_is_told_of_once_it_is_set() {
+        assert!(without_effect("velero node-agent server --resource-timeout=10m").is_empty());
+        assert_eq!(
+            without_effect(
+                "velero node-agent server --node-agent-config=a --data-mover-prepare-timeout=1h \
+                 --resource-timeout=1m --backup-repository-configmap=b"
+            ),
+            [
+                "--data-mover-prepare-timeout",
+                "--resource-timeout",
+                "--node-agent-configmap",
+                "--backup-repository-configmap"
+            ]
+        );
     }
 }

@@ -6,7 +6,7 @@ use refloat_cluster::typed::{Object, Objects};
 use crate::{
     exit,
     flags::{ListFlags, SelectFlags},
-    selector::Selector,
+    query::Query,
 };
 
 /// The named objects, all of which must exist, or those that match.
@@ -28,9 +28,9 @@ pub async fn listed<K: Object>(objects: &Objects<K>, flags: &ListFlags) -> Resul
 ///
 /// # Errors
 /// Where the server cannot be asked.
-pub async fn matching<K: Object>(objects: &Objects<K>, selector: Option<&Selector>) -> Result<Vec<K>> {
-    let query = selector.map(Selector::query).filter(|query| !query.is_empty());
-    let mut found = objects.list(query.as_deref()).await?;
+pub async fn matching<K: Object>(objects: &Objects<K>, query: Option<&Query>) -> Result<Vec<K>> {
+    let query = query.map(Query::text).filter(|query| !query.is_empty());
+    let mut found = objects.list(query).await?;
     found.sort_by(|a, b| a.object_name().cmp(b.object_name()));
     Ok(found)
 }
@@ -51,7 +51,7 @@ pub struct Selected<K> {
 pub async fn selected<K: Object>(objects: &Objects<K>, flags: &SelectFlags) -> Result<Selected<K>> {
     if flags.names.is_empty() {
         return Ok(Selected {
-            objects: matching(objects, flags.selector.as_ref()).await?,
+            objects: matching(objects, flags.selector.as_ref().map(Query::from).as_ref()).await?,
             failures: 0,
         });
     }

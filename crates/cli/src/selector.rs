@@ -111,7 +111,7 @@ pub fn format(selector: Option<&LabelSelector>) -> String {
     if text.is_empty() { NONE.into() } else { text }
 }
 
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
+pub(crate) fn split_outside_parentheses(text: &str) -> Vec<&str> {
     let mut depth = 0_i32;
     text.split(|c| {
         match c {

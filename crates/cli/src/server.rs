@@ -136,19 +136,19 @@ pub struct ServerFlags {
 #[derive(Args, Clone, Debug)]
 struct CompatibleFlags {
     #[arg(long = "global-backup-volume-policies-configmap", hide = true)]
-    _global_backup_volume_policies_configmap: Option<String>,
+    global_backup_volume_policies_configmap: Option<String>,
     #[arg(long = "csi-snapshot-early-frequent-polling", hide = true)]
-    _csi_snapshot_early_frequent_polling: bool,
+    csi_snapshot_early_frequent_polling: bool,
     #[arg(long = "keep-latest-maintenance-jobs", hide = true)]
-    _keep_latest_maintenance_jobs: Option<i64>,
+    keep_latest_maintenance_jobs: Option<i64>,
     #[arg(long = "maintenance-job-cpu-request", hide = true)]
-    _maintenance_job_cpu_request: Option<String>,
+    maintenance_job_cpu_request: Option<String>,
     #[arg(long = "maintenance-job-mem-request", hide = true)]
-    _maintenance_job_mem_request: Option<String>,
+    maintenance_job_mem_request: Option<String>,
     #[arg(long = "maintenance-job-cpu-limit", hide = true)]
-    _maintenance_job_cpu_limit: Option<String>,
+    maintenance_job_cpu_limit: Option<String>,
     #[arg(long = "maintenance-job-mem-limit", hide = true)]
-    _maintenance_job_mem_limit: Option<String>,
+    maintenance_job_mem_limit: Option<String>,
 }
 
 /// Flags that Velero does not have.
@@ -204,6 +204,9 @@ impl ServerFlags {
     pub async fn run(&self, session: &Session) -> Result<Outcome> {
         logging::start(self.log_level, self.log_format);
         let options = self.options(session)?;
+        for (flag, why) in self.without_effect(&options) {
+            tracing::info!(flag, "this flag has no effect: {why}");
+        }
         let connect = ConnectOptions {
             max_connections: options.max_concurrent_k8s_connections,
             ..ConnectOptions::default()
@@ -214,6 +217,44 @@ impl ServerFlags {
             .await
             .context("the server had to stop")?;
         Ok(Outcome::Done)
+    }
+
+    /// The flags that are set to something and do nothing, each with the reason. One that has its default
+    /// value is not told of: `velero install` writes some of them always.
+    fn without_effect(&self, options: &ServerOptions) -> Vec<(&'static str, &'static str)> {
+        const CLIENT: &str = "requests follow the API server's answers instead";
+        const PLUGINS: &str = "providers are built in, there are no plugins";
+        const VOLUMES: &str = "this release does not copy the data of volumes";
+        const MAINTENANCE: &str = "this release has no repositories to maintain";
+        let default = ServerOptions::default();
+        let old = &self.compatible;
+        #[rustfmt::skip]
+        let flags = [
+            (options.client_qps.to_bits() != default.client_qps.to_bits(), "--client-qps", CLIENT),
+            (options.client_burst != default.client_burst, "--client-burst", CLIENT),
+            (options.plugin_dir != default.plugin_dir, "--plugin-dir", PLUGINS),
+            (options.profiler_address != default.profiler_address, "--profiler-address", "there is no profiler"),
+            (options.disable_informer_cache, "--disable-informer-cache", "restores use no such cache"),
+            (options.uploader_type != default.uploader_type, "--uploader-type", VOLUMES),
+            (options.item_block_worker_count != default.item_block_worker_count, "--item-block-worker-count",
+                "several kinds are listed at once, and no blocks are formed"),
+            (options.fs_backup_timeout != default.fs_backup_timeout, "--fs-backup-timeout", VOLUMES),
+            (options.item_operation_sync_frequency != default.item_operation_sync_frequency,
+                "--item-operation-sync-frequency", "this release starts no asynchronous operations"),
+            (!options.features.is_empty(), "--features", VOLUMES),
+            (self.default_repo_maintain_frequency.is_some(), "--default-repo-maintain-frequency", MAINTENANCE),
+            (self.backup_repository_configmap.is_some(), "--backup-repository-configmap", MAINTENANCE),
+            (self.repo_maintenance_job_configmap.is_some(), "--repo-maintenance-job-configmap", MAINTENANCE),
+            (old.global_backup_volume_policies_configmap.is_some(), "--global-backup-volume-policies-configmap", VOLUMES),
+            (old.csi_snapshot_early_frequent_polling, "--csi-snapshot-early-frequent-polling", VOLUMES),
+            (old.keep_latest_maintenance_jobs.is_some(), "--keep-latest-maintenance-jobs", MAINTENANCE),
+            (old.maintenance_job_cpu_request.is_some(), "--maintenance-job-cpu-request", MAINTENANCE),
+            (old.maintenance_job_mem_request.is_some(), "--maintenance-job-mem-request", MAINTENANCE),
+            (old.maintenance_job_cpu_limit.is_some(), "--maintenance-job-cpu-limit", MAINTENANCE),
+            (old.maintenance_job_mem_limit.is_some(), "--maintenance-job-mem-limit", MAINTENANCE),
+        ];
+        let set = flags.into_iter().filter(|(set, ..)| *set);
+        set.map(|(_, flag, why)| (flag, why)).collect()
     }
 
     fn options(&self, session: &Session) -> Result<ServerOptions> {
@@ -316,7 +357,7 @@ mod tests {
     use super::*;
     use crate::command::{Command, CommandLine, GlobalFlags, parser};
 
-    fn options(line: &str) -> ServerOptions {
+    fn flags(line: &str) -> (ServerFlags, Session) {
         let matches = parser().try_get_matches_from(line.split(' ')).unwrap();
         let line = CommandLine::from_arg_matches(&matches).unwrap();
         let Command::Server(flags) = line.command else {
@@ -326,7 +367,40 @@ mod tests {
             namespace: "velero".into(),
             ..Session::new(line.global, "velero".into())
         };
+        (*flags, session)
+    }
+
+    fn options(line: &str) -> ServerOptions {
+        let (flags, session) = flags(line);
         flags.options(&session).unwrap()
+    }
+
+    fn without_effect(line: &str) -> Vec<&'static str> {
+        let (flags, session) = flags(line);
+        let told = flags.without_effect(&flags.options(&session).unwrap());
+        assert!(told.iter().all(|(_, why)| !why.is_empty()));
+        told.into_iter().map(|(flag, _)| flag).collect()
+    }
+
+    #[test]
+    fn each_flag_that_does_nothing_is_told_of_once_it_is_set() {
+        assert!(without_effect("velero server").is_empty());
+        assert!(without_effect("velero server --uploader-type=kopia --client-qps=100").is_empty());
+        let set = "--client-qps=1 --client-burst=1 --plugin-dir=/x --profiler-address=x:1 --disable-informer-cache \
+                   --uploader-type=restic --item-block-worker-count=2 --fs-backup-timeout=1h \
+                   --item-operation-sync-frequency=1s --features=EnableCSI --default-repo-maintain-frequency=1h \
+                   --backup-repository-configmap=a --repo-maintenance-job-configmap=b \
+                   --global-backup-volume-policies-configmap=c --csi-snapshot-early-frequent-polling \
+                   --keep-latest-maintenance-jobs=1 --maintenance-job-cpu-request=1 --maintenance-job-mem-request=1 \
+                   --maintenance-job-cpu-limit=1 --maintenance-job-mem-limit=1";
+        let told = without_effect(&format!("velero server {set}"));
+        let names: Vec<&str> = set
+            .split_whitespace()
+            .map(|flag| flag.split('=').next().unwrap())
+            .collect();
+        assert_eq!(told, names);
+        // What has an effect is not among them.
+        assert!(without_effect("velero server --restore-only --client-page-size=10").is_empty());
     }
 
     #[test]

@@ -288,6 +288,32 @@ fn a_backup_is_deleted_only_when_that_is_wanted() {
 }
 
 #[test]
+fn a_backup_that_refers_to_volume_data_is_deleted_only_when_that_is_said() {
+    let scene = Scene::new("orphans");
+    let (_, storage) = with_backup(&scene);
+    let file = scene.file("backups/backups/one/one-volumesnapshots.json.gz");
+    let snapshots = br#"[{"spec":{"persistentVolumeName":"pv1"},"status":{"providerSnapshotID":"snap-1"}}]"#;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, snapshots).unwrap();
+    std::fs::write(&file, encoder.finish().unwrap()).unwrap();
+    let delete = ["backup", "delete", "one", "--confirm", "--storage", &storage];
+    let said = scene.refloat(&delete);
+    for part in ["pv1: snap-1", "--orphan-volume-data"] {
+        assert!(said.err.contains(part), "{}", said.err);
+    }
+    said.ended(2);
+    assert!(file.exists());
+    std::fs::write(&file, "damaged").unwrap();
+    let said = scene.refloat(&delete);
+    assert!(said.err.contains("cannot tell whether"), "{}", said.err);
+    said.ended(2);
+    scene
+        .refloat(&[&delete[..], &["--orphan-volume-data"]].concat())
+        .ended(0);
+    assert!(!file.exists());
+}
+
+#[test]
 fn what_cannot_run_says_why() {
     let scene = Scene::new("wrong");
     let storage = scene.storage();

@@ -80,7 +80,8 @@ impl BackupController {
         else {
             return Ok(Next::Done);
         };
-        if self.end_cancelled(backup.object_name()).await? {
+        let deleting = backup.status.as_ref().map(|status| status.phase) == Some(BackupPhase::Deleting);
+        if deleting || self.end_cancelled(backup.object_name()).await? {
             return Ok(Next::Done);
         }
         let (mut prepared, errors) = self.prepare(&backup).await?;

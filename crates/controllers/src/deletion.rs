@@ -5,13 +5,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use refloat_cluster::typed::Object;
-use refloat_engine::catalog;
+use refloat_engine::{catalog, volume_data};
 use refloat_model::{
     Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, Restore, RestorePhase,
     deletion::DeleteBackupRequestPhase,
     labels,
     location::{AccessMode, LocationPhase},
+    pod_volume::PodVolumeBackup,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +86,11 @@ impl DeletionController {
             Decision::Refuse(reason) => return self.close(&request, vec![reason]).await,
             Decision::Delete { files } => files,
         };
+        if let Some(resource) = location.as_ref().filter(|_| files)
+            && let Some(reason) = self.volume_data(&request, &backup, resource).await?
+        {
+            return self.close(&request, vec![reason]).await;
+        }
         let schedule = schedule_name(&backup).to_owned();
         context.metrics.deletion_started(&schedule);
         let errors = self
@@ -91,6 +98,44 @@ impl DeletionController {
             .await?;
         context.metrics.deletion_ended(&schedule, errors.is_empty());
         self.close(&request, errors).await
+    }
+
+    /// Why a backup is not deleted for the sake of the volume data that it refers to. This release can
+    /// delete no such data, and nothing would tell of it any more.
+    async fn volume_data(
+        &self,
+        request: &DeleteBackupRequest,
+        backup: &Backup,
+        resource: &BackupStorageLocation,
+    ) -> Result<Option<String>, ControllerError> {
+        if gives_up_volume_data(request.object_meta()) || gives_up_volume_data(backup.object_meta()) {
+            return Ok(None);
+        }
+        let name = backup.object_name();
+        let location = self.context.open(resource).await?;
+        let finding = async { Ok(volume_data::find(&location, name).await?) };
+        let found = match within("looking for the backup's volume data", DELETE_LIMIT, finding).await {
+            Ok(found) => found,
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => {
+                return Ok(Some(orphans(&format!(
+                    "it cannot be told which: {}",
+                    chain(&error)
+                ))));
+            }
+        };
+        if !found.is_empty() {
+            return Ok(Some(orphans(&found.to_string())));
+        }
+        // A server that died may have told of its copies only here.
+        let copies = self.context.objects::<PodVolumeBackup>();
+        let copies = copies.list(Some(&of_backup(name))).await?;
+        let stored = copies
+            .iter()
+            .filter_map(|copy| copy.status.as_ref())
+            .filter(|status| !status.snapshot_id.is_empty())
+            .count();
+        Ok((stored > 0).then(|| orphans(&format!("{stored} file copies of pods' volumes"))))
     }
 
     /// Labels the request as the backup's, and removes other requests for it.
@@ -139,15 +184,20 @@ impl DeletionController {
         deleting.status.get_or_insert_default().phase = BackupPhase::Deleting;
         update(&backups, backup, &deleting).await?;
         info!(backup = %name, "deleting the backup");
+        // As with Velero, one thing that cannot be deleted does not keep the others; the Backup stays, so that
+        // the deletion can be asked for again.
+        let mut errors = Vec::new();
         if let Some(resource) = &location
             && let Err(error) = self.delete_files(resource, name).await
         {
-            return Ok(vec![chain(&error)]);
+            errors.push(chain(&error));
         }
-        self.delete_restores(restores).await?;
-        backups.delete(name).await?;
-        info!(backup = %name, "deleted the backup");
-        Ok(Vec::new())
+        errors.extend(self.delete_restores(restores).await);
+        if errors.is_empty() {
+            backups.delete(name).await?;
+            info!(backup = %name, "deleted the backup");
+        }
+        Ok(errors)
     }
 
     async fn delete_files(
@@ -161,20 +211,27 @@ impl DeletionController {
     }
 
     /// Deletes the Restores of a backup and waits a while for them to go, because their finalizer
-    /// needs the Backup.
-    async fn delete_restores(&self, restores: &[Restore]) -> Result<(), ControllerError> {
+    /// needs the Backup. Hands out what went wrong.
+    async fn delete_restores(&self, restores: &[Restore]) -> Vec<String> {
         let objects = self.context.objects::<Restore>();
+        let mut errors = Vec::new();
         for restore in restores {
-            objects.delete(restore.object_name()).await?;
+            if let Err(error) = objects.delete(restore.object_name()).await {
+                errors.push(chain(&error));
+            }
         }
         let end = Instant::now() + RESTORES_LIMIT;
         for restore in restores {
             let name = restore.object_name();
-            while objects
-                .find(name)
-                .await?
-                .is_some_and(|left| left.object_uid() == restore.object_uid())
-            {
+            loop {
+                match objects.find(name).await {
+                    Ok(Some(left)) if left.object_uid() == restore.object_uid() => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        errors.push(chain(&error));
+                        break;
+                    }
+                }
                 if Instant::now() >= end {
                     warn!(restore = %name, "the restore of a deleted backup is still there; not waiting for it");
                     break;
@@ -182,7 +239,7 @@ impl DeletionController {
                 sleep(Duration::from_millis(250)).await;
             }
         }
-        Ok(())
+        errors
     }
 
     /// Marks a request as processed. One that worked goes at once, one that did not after a day.
@@ -238,13 +295,32 @@ impl Reconciler for DeletionController {
     }
 }
 
-/// What can be deleted of a backup. One that never reached the bucket (its spec was wrong, or its
-/// name was taken there) must not take another backup's files with it, and needs no location.
+/// Whether an object says that volume data may be orphaned.
+fn gives_up_volume_data(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(labels::ORPHAN_VOLUME_DATA))
+        .is_some_and(|value| value == "true")
+}
+
+/// Why a backup that refers to volume data is not deleted, and what to do.
+fn orphans(found: &str) -> String {
+    format!(
+        "the backup refers to volume data, which this release cannot delete and which nothing would refer to \
+         any more: {found}. Delete the backup by Velero, which deletes the data too; or annotate the Backup with \
+         {}=true and request the deletion again, to leave the data behind",
+        labels::ORPHAN_VOLUME_DATA
+    )
+}
+
+/// What can be deleted of a backup. One that never reached the bucket (it still waits for its turn, its
+/// spec was wrong, or its name was taken there) must not take another backup's files with it, and needs no location.
 fn decide(backup: &Backup, location: Option<&BackupStorageLocation>, restores: &[Restore]) -> Decision {
     use BackupPhase as Phase;
     let status = backup.status.clone().unwrap_or_default();
-    let busy = !status.phase.is_final() && !matches!(status.phase, Phase::Deleting | Phase::Unknown);
-    if busy {
+    let waits = matches!(status.phase, Phase::New | Phase::Queued | Phase::ReadyToStart);
+    let settled = status.phase.is_final() || matches!(status.phase, Phase::Deleting | Phase::Unknown);
+    if !waits && !settled {
         let phase = status.phase;
         return Decision::Refuse(format!(
             "the backup is {phase:?}: it can be deleted once it has ended"
@@ -260,7 +336,10 @@ fn decide(backup: &Backup, location: Option<&BackupStorageLocation>, restores: &
             "the restore {name:?} is reading the backup: delete it or wait for its end"
         ));
     }
-    let has_files = status.validation_errors.is_empty()
+    // The phase of one that waited is lost when its deletion begins, but not that it never started.
+    let never_began = waits || status.phase == Phase::Deleting && status.start_timestamp.is_none();
+    let has_files = !never_began
+        && status.validation_errors.is_empty()
         && status.failure_reason != ALREADY_EXISTS
         && !backup.spec.storage_location.is_empty();
     if !has_files {
@@ -286,6 +365,7 @@ fn decide(backup: &Backup, location: Option<&BackupStorageLocation>, restores: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use refloat_model::{BackupSpec, BackupStatus, RestoreStatus, location::BackupStorageLocationStatus};
 
     fn backup(phase: BackupPhase) -> Backup {
@@ -296,6 +376,7 @@ mod tests {
         let mut backup = Backup::new("a", spec);
         backup.status = Some(BackupStatus {
             phase,
+            start_timestamp: Some(Time(Timestamp::UNIX_EPOCH)),
             ..BackupStatus::default()
         });
         backup
@@ -315,14 +396,7 @@ mod tests {
     #[test]
     fn a_backup_that_goes_on_or_is_being_read_is_not_deleted() {
         use BackupPhase as P;
-        for phase in [
-            P::New,
-            P::Queued,
-            P::ReadyToStart,
-            P::InProgress,
-            P::WaitingForPluginOperations,
-            P::Finalizing,
-        ] {
+        for phase in [P::InProgress, P::WaitingForPluginOperations, P::Finalizing] {
             assert!(reason(decide(&backup(phase), Some(&location()), &[])).contains("once it has ended"));
         }
         for phase in [P::Completed, P::PartiallyFailed, P::Failed, P::Deleting] {
@@ -364,6 +438,21 @@ mod tests {
             decide(&taken, Some(&location()), &[]),
             Decision::Delete { files: false }
         );
+    }
+
+    #[test]
+    fn a_backup_that_waits_for_its_turn_goes_and_touches_no_files() {
+        use BackupPhase as P;
+        for phase in [P::New, P::Queued, P::ReadyToStart, P::Deleting] {
+            let mut waiting = backup(phase);
+            waiting.status.as_mut().unwrap().start_timestamp = None;
+            // The bucket may have another backup of that name.
+            assert_eq!(
+                decide(&waiting, Some(&location()), &[]),
+                Decision::Delete { files: false },
+                "{phase:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! BackupStorageLocations: probes each regularly and says whether it can be used, and sees to it that
-//! exactly one is the default.
+//! at most one is the default.
 
 mod default_choice;
 pub(crate) mod sync;
@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::default_choice::default_changes;
+use self::default_choice::{first_choice, superseded};
 use crate::{
     ControllerError,
     context::{Shared, now, until, within},
@@ -51,15 +51,11 @@ impl LocationController {
         self.probed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one location the default, where none or several are.
+    /// Leaves one default location, where there are several.
     async fn settle_default(&self) -> Result<(), ControllerError> {
         let locations = self.context.objects::<BackupStorageLocation>();
-        let all = locations.list(None).await?;
-        for (name, default) in default_changes(&all, &self.context.options.default_backup_storage_location) {
-            info!(location = %name, default, "changing which storage location is the default");
-            locations
-                .merge_patch(&name, &json!({ "spec": { "default": default } }))
-                .await?;
+        for name in superseded(&locations.list(None).await?) {
+            set_default(&self.context, &name, false).await?;
         }
         Ok(())
     }
@@ -107,6 +103,40 @@ impl LocationController {
         }
         Ok(())
     }
+}
+
+/// When the server starts: makes the location that its options name the default, where none is. Once
+/// only, as with Velero: whoever takes that away later, or creates the location later, is not corrected.
+pub(crate) async fn choose_default(context: Shared, stop: CancellationToken) {
+    const PAUSE: Duration = Duration::from_secs(2);
+    let configured = &context.options.default_backup_storage_location;
+    loop {
+        let choosing = async {
+            let all = context.objects::<BackupStorageLocation>().list(None).await?;
+            match first_choice(&all, configured) {
+                Some(name) => set_default(&context, &name, true).await,
+                None => Ok(()),
+            }
+        };
+        let result: Result<(), ControllerError> = choosing.await;
+        let Err(error) = result else { return };
+        warn!(location = %configured, error = %chain(&error), "cannot make a storage location the default");
+        if !error.is_retryable() {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn set_default(context: &Shared, name: &str, default: bool) -> Result<(), ControllerError> {
+    info!(location = %name, default, "changing which storage location is the default");
+    let patch = json!({ "spec": { "default": default } });
+    let locations = context.objects::<BackupStorageLocation>();
+    locations.merge_patch(name, &patch).await?;
+    Ok(())
 }
 
 impl Reconciler for LocationController {
@@ -162,8 +192,8 @@ enum Probe {
     Never,
 }
 
-/// When to probe a location. One whose spec we have not probed yet is probed at once, except where
-/// probing is off and it has a phase.
+/// When to probe a location. One whose spec we have not probed yet is probed at once, even where
+/// regular probes are off.
 fn next_probe(
     status: Option<&BackupStorageLocationStatus>,
     spec_was_probed: bool,
@@ -175,11 +205,7 @@ fn next_probe(
         return Probe::Now;
     };
     if !spec_was_probed {
-        return if period.is_zero() {
-            Probe::Never
-        } else {
-            Probe::Now
-        };
+        return Probe::Now;
     }
     if period.is_zero() {
         return Probe::Never;
@@ -228,8 +254,13 @@ mod tests {
             Probe::In(MINUTE)
         );
         assert_eq!(
-            next_probe(Some(&status(9999, now)), false, Duration::ZERO, now),
+            next_probe(Some(&status(9999, now)), true, Duration::ZERO, now),
             Probe::Never
+        );
+        assert_eq!(
+            next_probe(Some(&status(1, now)), false, Duration::ZERO, now),
+            Probe::Now,
+            "a change is looked at although regular probes are off"
         );
     }
 

@@ -29,7 +29,7 @@ use crate::{
     error::chain,
     events::Events,
     gc::{self, GcController, RetentionController},
-    location::{LocationController, sync::SyncController},
+    location::{LocationController, choose_default, sync::SyncController},
     metrics::Metrics,
     restore::RestoreController,
     restore_plan::RestorePlanController,
@@ -145,6 +145,7 @@ async fn work(context: &Shared, stop: CancellationToken) {
         resync: 10 * MINUTE,
     };
     let mut controllers = JoinSet::new();
+    controllers.spawn(choose_default(Arc::clone(context), stop.clone()));
     start(
         &mut controllers,
         context,

@@ -2,6 +2,8 @@
 
 #[path = "real_server/backups.rs"]
 mod backups;
+#[path = "real_server/deletion.rs"]
+mod deletion;
 #[path = "real_server/leadership.rs"]
 mod leadership;
 #[path = "real_server/locations.rs"]

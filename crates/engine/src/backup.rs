@@ -14,6 +14,7 @@
 //! Objects pass through as the bytes that the API server sent, a bounded number of them at a time.
 //! What grows with the cluster is the list of names, compressed (a few bytes per object).
 
+mod claims;
 mod collect;
 mod files;
 mod hooks;

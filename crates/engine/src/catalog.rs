@@ -46,7 +46,7 @@ pub fn check_name(name: &str) -> Result<(), EngineError> {
 /// # Errors
 /// If the bucket cannot be listed.
 pub async fn list_backups(location: &Location) -> Result<Vec<String>, EngineError> {
-    let names = folders(location, layout::BACKUPS).await?;
+    let names = list_folders(location).await?;
     let checked = futures::stream::iter(names.into_iter().map(|name| async move {
         let there = location.store().exists(&layout::backup_metadata(&name)).await;
         there.map(|there| there.then_some(name))
@@ -56,6 +56,14 @@ pub async fn list_backups(location: &Location) -> Result<Vec<String>, EngineErro
         EngineError::store(format!("cannot list the backups in {}", location.name()), source)
     })?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// The names of all backups that have any file, sorted: of some `velero-backup.json` may be missing.
+///
+/// # Errors
+/// If the bucket cannot be listed.
+pub async fn list_folders(location: &Location) -> Result<Vec<String>, EngineError> {
+    folders(location, layout::BACKUPS).await
 }
 
 /// The names of all restores that have files, sorted.

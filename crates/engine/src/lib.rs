@@ -25,6 +25,7 @@ pub mod progress;
 pub mod restore;
 pub mod rules;
 mod spool;
+pub mod volume_data;
 
 pub use backup::{BackupJob, BackupOptions, BackupReport, run_backup};
 pub use error::EngineError;

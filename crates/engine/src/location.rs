@@ -42,6 +42,12 @@ impl Location {
             (None, None) => None,
         };
         let storage = &spec.object_storage;
+        if storage.ca_cert.is_some() && storage.ca_cert_ref.is_some() {
+            return Err(EngineError::Plan {
+                doing,
+                source: "spec.objectStorage has both caCert and caCertRef; remove one of them".into(),
+            });
+        }
         let ca_cert = match (&storage.ca_cert, &storage.ca_cert_ref) {
             (Some(bytes), _) => Some(bytes.0.clone()),
             (None, Some(selector)) => Some(secret_value(cluster, &namespace, selector, &doing).await?),

@@ -50,6 +50,9 @@ pub const RUN: &str = "refloat.io/run";
 /// Annotation on a restored pod: which restore's exec hooks have run in it, and how many failed, as JSON. Ours
 /// only: a restore that goes on after a crash does not run them twice.
 pub const RESTORE_HOOKS: &str = "refloat.io/restore-hooks";
+/// Annotation on a backup or a request to delete it, value `"true"`: delete the backup although that
+/// orphans volume data that it refers to. Ours; Velero does not know it.
+pub const ORPHAN_VOLUME_DATA: &str = "refloat.io/orphan-volume-data";
 /// The finalizer on restores: the bucket's `restores/<name>/` goes with the object.
 pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
 

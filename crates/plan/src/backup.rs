@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use refloat_model::{BackupSpec, GroupResource, ObjectName, resource::ApiResource};
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -32,7 +33,8 @@ pub struct BackupPlan {
     pub listings: Vec<Listing>,
     /// The namespaces that exist and are selected, sorted.
     pub namespaces: Vec<String>,
-    /// Namespaces that are named in the spec but do not exist: an error each in the results.
+    /// Namespaces that are named in the spec but do not exist: an error each in the results. None where
+    /// namespace objects are not stored; then [`BackupPlan::warnings`] tell of them.
     pub missing_namespaces: Vec<String>,
     /// What deserves a look: one line each.
     pub warnings: Vec<String>,
@@ -54,6 +56,8 @@ pub struct BackupPlan {
     related: BTreeMap<GroupResource, Related>,
     #[serde(skip)]
     default_namespace_object: NamespaceObject,
+    #[serde(skip)]
+    selectors: Vec<Selector>,
 }
 
 /// One kind to list.
@@ -203,13 +207,19 @@ pub fn plan_backup(
         (true, true) => NamespaceObject::Always,
         _ => NamespaceObject::WithItems,
     };
+    let namespace_kind = listed
+        .into_iter()
+        .find(|kind| is_namespaces(&kind.group_resource))
+        .cloned();
+    let mut missing_namespaces = namespaces::missing(&filter, namespaces);
+    if namespace_kind.is_none() {
+        let missing = std::mem::take(&mut missing_namespaces);
+        warnings.extend(missing.iter().map(|name| namespaces::missing_warning(name)));
+    }
     Ok(BackupPlan {
         listings,
-        missing_namespaces: self::namespaces::missing(&filter, namespaces),
-        namespace_kind: listed
-            .into_iter()
-            .find(|kind| is_namespaces(&kind.group_resource))
-            .cloned(),
+        missing_namespaces,
+        namespace_kind,
         namespace_objects: namespaces::objects(namespaces, &filter, &labelled_out, &selectors),
         namespaces: selected.into_iter().map(str::to_owned).collect(),
         warnings,
@@ -219,6 +229,7 @@ pub fn plan_backup(
         labelled_out,
         related,
         default_namespace_object,
+        selectors,
     })
 }
 
@@ -238,6 +249,16 @@ impl BackupPlan {
         } else {
             Verdict::Skip(SkipReason::Namespace)
         }
+    }
+
+    /// Whether labels match the spec's selectors: for objects that no LIST request has selected.
+    #[must_use]
+    pub fn selects_labels(&self, labels: Option<&Map<String, Value>>) -> bool {
+        self.selectors.is_empty()
+            || self
+                .selectors
+                .iter()
+                .any(|selector| selector.matches_json(labels))
     }
 
     /// Whether objects of a namespace are kept. A namespace that was made after the plan counts by
@@ -425,7 +446,12 @@ fn ordered_first(spec: &BackupSpec, discovered: &[ApiResource], kind: &ApiResour
 
 fn order_warnings(spec: &BackupSpec, listings: &[Listing]) -> Vec<String> {
     let mut warnings = Vec::new();
-    for kind in spec.ordered_resources.keys() {
+    for (kind, order) in &spec.ordered_resources {
+        if order.split(',').any(|entry| entry.trim().is_empty()) {
+            warnings.push(format!(
+                "orderedResources has an empty entry for kind {kind:?}: is there a comma too many?"
+            ));
+        }
         let kinds: Vec<ApiResource> = listings.iter().map(|listing| listing.resource.clone()).collect();
         let known = resolve(kind, &kinds).is_some();
         if !known {

@@ -3,12 +3,14 @@
 //! Only pods, claims, service accounts and definitions are looked at, as by Velero's built-in actions;
 //! all other objects are stored as the bytes that the API server sent.
 
+pub mod claims;
 mod rbac;
 
 use refloat_model::{GroupResource, ObjectName, labels};
 use serde_json::Value;
 
 use crate::json;
+pub use claims::{BoundClaim, bound_claim};
 pub use rbac::RbacIndex;
 
 /// Label on a claim: the CSI snapshot that it was restored from.

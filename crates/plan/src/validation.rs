@@ -321,7 +321,8 @@ impl Faults {
         if kind.trim().is_empty() {
             self.add("spec.orderedResources has an empty kind; use the plural, for example pods");
         }
-        for entry in order.split(',').map(str::trim) {
+        // An empty entry, as a comma at the end leaves, harms nothing: a warning of the plan.
+        for entry in order.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             let mut parts = entry.split('/');
             let good = parts.by_ref().take(2).all(|part| !part.is_empty()) && parts.next().is_none();
             if !good {

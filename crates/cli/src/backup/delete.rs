@@ -1,10 +1,10 @@
 //! `backup delete`: by a request to the server, or straight from the storage.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use refloat_cluster::typed::Object as _;
-use refloat_engine::catalog;
-use refloat_model::{Backup, DeleteBackupRequest};
+use refloat_engine::{Location, catalog, volume_data};
+use refloat_model::{Backup, DeleteBackupRequest, labels::ORPHAN_VOLUME_DATA};
 
 use crate::{
     backup::local,
@@ -23,6 +23,9 @@ pub struct DeleteFlags {
     /// Do not ask
     #[arg(long)]
     confirm: bool,
+    /// Delete backups although they refer to snapshots or copies of volumes, which stay behind then
+    #[arg(long)]
+    orphan_volume_data: bool,
     #[command(flatten)]
     storage: StorageFlags,
 }
@@ -53,7 +56,16 @@ impl DeleteFlags {
         let (mut done, mut failures) = (0, selected.failures);
         for backup in &selected.objects {
             let name = backup.object_name();
-            match requests.create(&DeleteBackupRequest::for_backup(backup)).await {
+            let mut request = DeleteBackupRequest::for_backup(backup);
+            if self.orphan_volume_data {
+                let annotation = (ORPHAN_VOLUME_DATA.to_owned(), "true".to_owned());
+                request
+                    .metadata
+                    .annotations
+                    .get_or_insert_default()
+                    .extend([annotation]);
+            }
+            match requests.create(&request).await {
                 Ok(_) => {
                     done += 1;
                     say(&format!(
@@ -78,13 +90,7 @@ impl DeleteFlags {
         }
         let (mut done, mut failures) = (0, 0);
         for name in &names {
-            // One that is half deleted has no description any more, but files; it is deleted too.
-            let deleted = match catalog::read_backup(&location, name).await {
-                Err(error) if matches!(error, refloat_engine::EngineError::BackupNotFound { .. }) => {
-                    catalog::delete_backup(&location, name).await.and(Err(error))
-                }
-                _ => catalog::delete_backup(&location, name).await,
-            };
+            let deleted = self.delete_in(&location, name).await;
             match deleted {
                 Ok(()) => {
                     done += 1;
@@ -92,10 +98,34 @@ impl DeleteFlags {
                 }
                 Err(error) => {
                     failures += 1;
-                    exit::complain(&format!("error: {}", exit::chain(&error.into())));
+                    exit::complain(&format!("error: {}", exit::chain(&error)));
                 }
             }
         }
         Ok(select::outcome(done, failures))
+    }
+
+    /// Deletes one backup, unless that would orphan volume data.
+    async fn delete_in(&self, location: &Location, name: &str) -> Result<()> {
+        if !self.orphan_volume_data {
+            const REMEDY: &str = "--orphan-volume-data deletes the backup all the same";
+            let found = volume_data::find(location, name).await;
+            let found = found.with_context(|| {
+                format!("cannot tell whether backup {name:?} refers to volume data; {REMEDY}")
+            })?;
+            ensure!(
+                found.is_empty(),
+                "backup {name:?} refers to volume data, which nothing would refer to any more: {found}; delete it by \
+                 Velero, which deletes the data too; {REMEDY} and leaves the data behind"
+            );
+        }
+        // One that is half deleted has no description any more, but files; it is deleted too.
+        match catalog::read_backup(location, name).await {
+            Err(error) if matches!(error, refloat_engine::EngineError::BackupNotFound { .. }) => {
+                catalog::delete_backup(location, name).await?;
+                Err(error.into())
+            }
+            _ => Ok(catalog::delete_backup(location, name).await?),
+        }
     }
 }

@@ -7,8 +7,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use refloat_cluster::client::ServerVersion;
 use refloat_engine::{BackupJob, BackupOptions, EngineError, Location, Progress, catalog, run_backup};
-use refloat_model::{Backup, BackupSpec, BackupStatus, GoDuration, labels};
-use refloat_plan::resource_policy::ResourcePolicies;
+use refloat_model::{Backup, BackupStatus, GoDuration, labels};
+use refloat_plan::{backup::add_default_excludes, resource_policy::ResourcePolicies};
 
 use crate::{
     backup::create::outcome,
@@ -16,6 +16,7 @@ use crate::{
     flags::{ListFlags, SelectFlags},
     output::say,
     progress::{Counts, Meter},
+    query::Query,
     rules_file,
     session::Session,
     wait::Interruption,
@@ -27,11 +28,6 @@ const CSI_SNAPSHOT_TIMEOUT: GoDuration = GoDuration::from_secs(600);
 const ITEM_OPERATION_TIMEOUT: GoDuration = GoDuration::from_hours(4);
 const RESOURCE_TIMEOUT: GoDuration = GoDuration::from_secs(600);
 const VOLUME_GROUP: &str = "velero.io/volume-group";
-/// Kinds that stand for snapshots: namespaced, cluster-scoped.
-const SNAPSHOTS: [&str; 2] = [
-    "volumesnapshots.snapshot.storage.k8s.io",
-    "volumesnapshotcontents.snapshot.storage.k8s.io",
-];
 /// The location's name in backups that were made without a server. A server that finds them in a
 /// bucket replaces it by the name that it knows.
 const LOCATION_NAME: &str = "default";
@@ -143,7 +139,7 @@ fn with_defaults(mut backup: Backup, version: ServerVersion) -> Result<Backup> {
     if spec.volume_group_snapshot_label_key.is_empty() {
         spec.volume_group_snapshot_label_key = VOLUME_GROUP.into();
     }
-    exclude_snapshots(spec);
+    add_default_excludes(spec);
     let metadata = &mut backup.metadata;
     metadata.uid = Some(uuid::Uuid::new_v4().to_string());
     metadata.creation_timestamp = Some(Time(now));
@@ -164,38 +160,6 @@ fn with_defaults(mut backup: Backup, version: ServerVersion) -> Result<Backup> {
         ..BackupStatus::default()
     });
     Ok(backup)
-}
-
-/// Snapshot objects are not backed up as objects, as by Velero's server; said in the terms of the
-/// filters that the backup uses.
-fn exclude_snapshots(spec: &mut BackupSpec) {
-    let scoped = [
-        &spec.included_cluster_scoped_resources,
-        &spec.excluded_cluster_scoped_resources,
-        &spec.included_namespace_scoped_resources,
-        &spec.excluded_namespace_scoped_resources,
-    ];
-    let (snapshots, contents) = if scoped.iter().all(|names| names.is_empty()) {
-        let names = &mut spec.excluded_resources;
-        names.extend(
-            SNAPSHOTS
-                .map(str::to_owned)
-                .into_iter()
-                .filter(|name| !names.contains(name))
-                .collect::<Vec<_>>(),
-        );
-        return;
-    } else {
-        (
-            &mut spec.excluded_namespace_scoped_resources,
-            &mut spec.excluded_cluster_scoped_resources,
-        )
-    };
-    for (names, name) in [(snapshots, SNAPSHOTS[0]), (contents, SNAPSHOTS[1])] {
-        if !names.iter().any(|have| have == name) {
-            names.push(name.to_owned());
-        }
-    }
 }
 
 /// The named backups of the storage, all of which must exist, or those that match.
@@ -231,7 +195,7 @@ pub async fn to_delete(location: &Location, flags: &SelectFlags) -> Result<Vec<S
     }
     let matching = ListFlags {
         names: Vec::new(),
-        selector: flags.selector.clone(),
+        selector: flags.selector.as_ref().map(Query::from),
     };
     let backups = listed(location, &matching).await?;
     Ok(backups

@@ -120,6 +120,9 @@ pub struct CreateFlags {
         conflicts_with = "resource_modifier_configmap"
     )]
     pub resource_modifier_file: Option<PathBuf>,
+    /// A ConfigMap with rules for what is restored
+    #[arg(long, value_name = "NAME")]
+    pub resource_policies_configmap: Option<String>,
     /// Whether files get holes where they have zeros
     #[arg(long)]
     pub write_sparse_files: Option<bool>,
@@ -235,9 +238,13 @@ impl CreateFlags {
     }
 
     fn spec(&self) -> RestoreSpec {
-        let status = (self.status_include_resources.is_some() || self.status_exclude_resources.is_some())
-            .then(|| RestoreStatusSpec {
-                included_resources: list(self.status_include_resources.as_ref()),
+        // As with Velero, kinds to exclude alone ask for no status: with them and an empty list of kinds to
+        // include, all others would get theirs.
+        let status = self
+            .status_include_resources
+            .as_ref()
+            .map(|included| RestoreStatusSpec {
+                included_resources: included.0.clone(),
                 excluded_resources: list(self.status_exclude_resources.as_ref()),
             });
         let parallel = self.parallel_files_download.unwrap_or_default();
@@ -279,6 +286,14 @@ impl CreateFlags {
                 .as_ref()
                 .map(|name| TypedLocalReference {
                     api_group: Some(String::new()),
+                    kind: "configmap".into(),
+                    name: name.clone(),
+                }),
+            resource_policy: self
+                .resource_policies_configmap
+                .as_ref()
+                .map(|name| TypedLocalReference {
+                    api_group: None,
                     kind: "configmap".into(),
                     name: name.clone(),
                 }),

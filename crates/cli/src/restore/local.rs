@@ -16,6 +16,7 @@ use crate::{
     exit::Outcome,
     flags::{ListFlags, SelectFlags},
     output::say,
+    query::Query,
     restore::create::{latest, outcome},
     rules_file,
     session::Session,
@@ -170,7 +171,7 @@ pub async fn to_delete(location: &Location, flags: &SelectFlags) -> Result<Vec<S
     }
     let matching = ListFlags {
         names: Vec::new(),
-        selector: flags.selector.clone(),
+        selector: flags.selector.as_ref().map(Query::from),
     };
     let restores = listed(location, &matching).await?;
     Ok(restores

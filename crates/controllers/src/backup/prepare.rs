@@ -8,15 +8,12 @@ use refloat_model::{
     Backup, BackupSpec, BackupStorageLocation, GoDuration, VolumeSnapshotLocation, labels, layout,
     location::{AccessMode, LocationPhase},
 };
-use refloat_plan::validation::validate_backup;
+use refloat_plan::{backup::add_default_excludes, validation::validate_backup};
 
 use crate::ServerOptions;
 
 /// How long to wait for a CSI snapshot handle where the backup does not say.
 const CSI_SNAPSHOT_TIMEOUT: GoDuration = GoDuration::from_secs(600);
-/// Snapshot objects are not backed up as objects: the volumes' own handling stores what is needed.
-const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
-const SNAPSHOT_CONTENTS: &str = "volumesnapshotcontents.snapshot.storage.k8s.io";
 
 /// What a decision about a backup depends on.
 pub(crate) struct Facts<'a> {
@@ -47,7 +44,7 @@ pub(crate) fn prepare(backup: &Backup, facts: &Facts<'_>) -> (Backup, Vec<String
         &facts.locations,
     ));
     errors.extend(settle_snapshot_locations(&mut prepared.spec, facts));
-    exclude_snapshots(&mut prepared.spec);
+    add_default_excludes(&mut prepared.spec);
     mark(&mut prepared, facts);
     let status = prepared.status.get_or_insert_default();
     status.version = layout::MAJOR_VERSION;
@@ -170,26 +167,6 @@ fn settle_snapshot_locations(spec: &mut BackupSpec, facts: &Facts<'_>) -> Vec<St
         }
     }
     errors
-}
-
-/// Snapshot objects are left out, in the terms of the filters that the backup uses.
-fn exclude_snapshots(spec: &mut BackupSpec) {
-    let add = |list: &mut Vec<String>, kind: &str| {
-        if !list.iter().any(|have| have == kind) {
-            list.push(kind.to_owned());
-        }
-    };
-    let scoped = !(spec.included_cluster_scoped_resources.is_empty()
-        && spec.excluded_cluster_scoped_resources.is_empty()
-        && spec.included_namespace_scoped_resources.is_empty()
-        && spec.excluded_namespace_scoped_resources.is_empty());
-    if scoped {
-        add(&mut spec.excluded_namespace_scoped_resources, SNAPSHOTS);
-        add(&mut spec.excluded_cluster_scoped_resources, SNAPSHOT_CONTENTS);
-    } else {
-        add(&mut spec.excluded_resources, SNAPSHOTS);
-        add(&mut spec.excluded_resources, SNAPSHOT_CONTENTS);
-    }
 }
 
 fn mark(backup: &mut Backup, facts: &Facts<'_>) {

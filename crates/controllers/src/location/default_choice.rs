@@ -2,27 +2,31 @@
 
 use refloat_model::BackupStorageLocation;
 
-/// What has to be changed so that at most one location is the default: of several the one created
-/// last stays; where there is none, the one named `configured` becomes it, if it exists.
-pub(crate) fn default_changes(locations: &[BackupStorageLocation], configured: &str) -> Vec<(String, bool)> {
-    let name = |location: &BackupStorageLocation| location.metadata.name.clone().unwrap_or_default();
+/// At the start of a server: the location that becomes the default, that is, the one named
+/// `configured` where none is the default.
+pub(crate) fn first_choice(locations: &[BackupStorageLocation], configured: &str) -> Option<String> {
+    if locations.iter().any(|location| location.spec.default) {
+        return None;
+    }
+    locations
+        .iter()
+        .map(name)
+        .find(|name| !name.is_empty() && name == configured)
+}
+
+/// Those that are the default no longer, because of several the one that was created last is it.
+pub(crate) fn superseded(locations: &[BackupStorageLocation]) -> Vec<String> {
     let mut defaults: Vec<_> = locations
         .iter()
         .filter(|location| location.spec.default)
         .collect();
-    if defaults.is_empty() {
-        let chosen = locations.iter().find(|location| name(location) == configured);
-        return chosen
-            .map(|location| (name(location), true))
-            .into_iter()
-            .collect();
-    }
     defaults.sort_by_key(|location| (location.metadata.creation_timestamp.clone(), name(location)));
     defaults.pop();
-    defaults
-        .into_iter()
-        .map(|location| (name(location), false))
-        .collect()
+    defaults.into_iter().map(name).collect()
+}
+
+fn name(location: &BackupStorageLocation) -> String {
+    location.metadata.name.clone().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -41,11 +45,12 @@ mod tests {
     #[test]
     fn the_configured_one_becomes_the_default_only_where_there_is_none() {
         let none = [location("a", false, 1), location("default", false, 2)];
-        assert_eq!(default_changes(&none, "default"), [("default".to_owned(), true)]);
-        assert!(default_changes(&none, "other").is_empty());
+        assert_eq!(first_choice(&none, "default").as_deref(), Some("default"));
+        assert_eq!(first_choice(&none, "other"), None);
         let one = [location("a", true, 1), location("default", false, 2)];
-        assert!(default_changes(&one, "default").is_empty());
-        assert!(default_changes(&[], "default").is_empty());
+        assert_eq!(first_choice(&one, "default"), None);
+        assert!(superseded(&one).is_empty() && superseded(&none).is_empty());
+        assert_eq!(first_choice(&[], "default"), None);
     }
 
     #[test]
@@ -55,9 +60,6 @@ mod tests {
             location("old", true, 1),
             location("mid", true, 2),
         ];
-        assert_eq!(
-            default_changes(&several, "old"),
-            [("old".to_owned(), false), ("mid".to_owned(), false)]
-        );
+        assert_eq!(superseded(&several), ["old", "mid"]);
     }
 }

@@ -1,5 +1,5 @@
 //! Makes the custom resources agree with the bucket: backups found there that the cluster does not
-//! know become Backups, and Backups whose files are gone go as well.
+//! know become Backups, and Backups of which the bucket has no file any more go as well.
 
 mod diff;
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::diff::{adopted, adopted_volume_copy, is_to_be_adopted, missing_and_orphaned};
+use self::diff::{adopted, adopted_phase, adopted_volume_copy, missing_and_orphaned};
 use crate::{
     ControllerError,
     context::{Shared, now, until, within},
@@ -55,7 +55,7 @@ impl SyncController {
         let location = self.context.open(resource).await?;
         // In this order: a backup that ends in between is in both lists, not only in the first.
         let known = self.context.objects::<Backup>().list(None).await?;
-        let listing = async { Ok(catalog::list_backups(&location).await?) };
+        let listing = async { Ok(catalog::list_folders(&location).await?) };
         let stored = within("listing the backups of the storage location", LIST_LIMIT, listing).await?;
         let (missing, orphaned) = missing_and_orphaned(&known, &stored, name);
         if !missing.is_empty() {
@@ -72,7 +72,7 @@ impl SyncController {
             results.into_iter().collect::<Result<(), _>>()?;
         }
         for orphan in orphaned {
-            info!(backup = %orphan, location = %name, "the backup's files are gone: deleting the Backup");
+            info!(backup = %orphan, location = %name, "none of the backup's files is left: deleting the Backup");
             self.context.objects::<Backup>().delete(&orphan).await?;
         }
         let synced = json!({ "status": { "lastSyncedTime": now() } });
@@ -98,7 +98,7 @@ impl SyncController {
         let reading = async { Ok(catalog::read_backup(location, name).await?) };
         let stored = match within("reading velero-backup.json", READ_LIMIT, reading).await {
             Ok(stored) => stored,
-            // It was deleted since the bucket was listed.
+            // Its folder has other files only: it is being written or deleted, or it failed.
             Err(ControllerError::Engine(error)) if matches!(*error, EngineError::BackupNotFound { .. }) => {
                 return Ok(());
             }
@@ -107,12 +107,13 @@ impl SyncController {
                 return Ok(());
             }
         };
-        if !is_to_be_adopted(&stored, Timestamp::now()) {
+        let Some(phase) = adopted_phase(&stored, Timestamp::now()) else {
             debug!(backup = %name, "the backup in the bucket is not finished; leaving it");
             return Ok(());
-        }
+        };
         let backup = adopted(
             stored,
+            phase,
             &self.context.options.namespace,
             location.name(),
             schedules,

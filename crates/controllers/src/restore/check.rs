@@ -59,9 +59,10 @@ fn settle_backup(restore: &mut Restore, facts: &Facts<'_>) -> Result<(), String>
         .as_ref()
         .map(|status| status.phase)
         .unwrap_or_default();
-    if !phase.is_restorable() {
+    if !may_be_named(phase) {
         return Err(format!(
-            "the backup {name:?} is {phase:?}: only Completed and PartiallyFailed ones can be restored"
+            "the backup {name:?} is {phase:?}: create the restore again once it has ended; Completed, PartiallyFailed \
+             and Failed ones can be restored, as far as they are in the bucket"
         ));
     }
     let wanted = Some(backup.spec.storage_location.as_str());
@@ -92,6 +93,12 @@ fn settle_backup(restore: &mut Restore, facts: &Facts<'_>) -> Result<(), String>
     }
     spec.backup_name = name;
     Ok(())
+}
+
+/// Whether a backup in this phase can be restored if it is named: one that has ended. A failed one may have left
+/// its tarball, and who names it knows that. Unlike with Velero, one that is still being made has to wait.
+const fn may_be_named(phase: BackupPhase) -> bool {
+    phase.is_restorable() || matches!(phase, BackupPhase::Failed)
 }
 
 /// Of the backups that a schedule made and that are complete, the one that began last. As with Velero, one that
@@ -210,14 +217,12 @@ mod tests {
         assert_eq!(checked.spec.schedule_name, "daily", "filled in from the backup");
         assert!(checked.spec.excluded_resources.iter().any(|kind| kind == "nodes"));
         assert_eq!(checked.spec.item_operation_timeout, GoDuration::from_hours(4));
-        for (name, part) in [
-            ("none", "does not exist"),
-            ("running", "InProgress"),
-            ("d4", "Failed"),
-        ] {
+        for (name, part) in [("none", "does not exist"), ("running", "InProgress")] {
             let (_, errors) = check(&restore(name, ""), &facts);
             assert!(errors.len() == 1 && errors[0].contains(part), "{errors:?}");
         }
+        let (_, errors) = check(&restore("d4", ""), &facts);
+        assert_eq!(errors, Vec::<String>::new(), "a failed one that is named");
         let (_, errors) = check(&restore("", "none"), &facts);
         assert!(
             errors.len() == 1 && errors[0].contains("No completed backups"),

@@ -327,6 +327,38 @@ fn a_backup_that_was_published_before_the_server_died_is_taken_over() -> Result<
 }
 
 #[test]
+fn a_failed_backup_is_restored_as_far_as_it_is_there() -> Result<()> {
+    let scene = Scene::new("failed")?;
+    scene.serve(scene.options())?;
+    available(&scene)?;
+    let app = Application::new(&scene, 2)?;
+    scene.velero(&[
+        "backup",
+        "create",
+        "b",
+        "--include-namespaces",
+        &app.name,
+        "--wait",
+    ])?;
+    let failed = r#"{"status":{"phase":"Failed","failureReason":"the server ended"}}"#;
+    scene.kubectl(&["patch", "backup", "b", "--type=merge", "-p", failed])?;
+    app.delete()?;
+    scene.velero(&["restore", "create", "r", "--from-backup", "b", "--wait"])?;
+    scene.wait_field("restore.velero.io", "r", "/status/phase", "Completed")?;
+    ensure!(app.maps()? == 2, "{} are back", app.maps()?);
+    scene.apply(json!({
+        "apiVersion": "velero.io/v1", "kind": "Backup", "metadata": { "name": "nothing" },
+        "spec": { "storageLocation": "default" },
+        "status": { "phase": "Failed", "startTimestamp": "2026-01-01T00:00:00Z" },
+    }))?;
+    scene.velero(&["restore", "create", "r2", "--from-backup", "nothing"])?;
+    let restore = scene.wait_field("restore.velero.io", "r2", "/status/phase", "Failed")?;
+    let reason = restore["status"]["failureReason"].as_str().unwrap_or_default();
+    ensure!(reason.contains("backups/nothing/nothing.tar.gz"), "{reason}");
+    Ok(())
+}
+
+#[test]
 fn a_restore_can_be_deleted_when_its_location_is_gone() -> Result<()> {
     let scene = Scene::new("no-location")?;
     scene.serve(scene.options())?;

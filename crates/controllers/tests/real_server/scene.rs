@@ -246,6 +246,22 @@ impl Scene {
         found.with_context(|| format!("last seen: {last}"))
     }
 
+    /// Writes an object into the scene's bucket.
+    pub(crate) fn put(&self, key: &str, body: &[u8]) -> Result<()> {
+        let path = format!("/{}/{key}", self.bucket);
+        let answer = self.cluster.minio()?.request("PUT", &path, "", &[], body)?;
+        ensure!(answer.status == 200, "{key}: {}", answer.status);
+        Ok(())
+    }
+
+    /// Whether the scene's bucket has an object.
+    pub(crate) fn has(&self, key: &str) -> Result<bool> {
+        let path = format!("/{}/{key}", self.bucket);
+        let answer = self.cluster.minio()?.request("GET", &path, "", &[], b"")?;
+        ensure!(matches!(answer.status, 200 | 404), "{key}: {}", answer.status);
+        Ok(answer.status == 200)
+    }
+
     /// Who holds the leader lease.
     pub(crate) fn leader(&self) -> Result<String> {
         let lease = self.get("lease", "refloat-server")?.unwrap_or_default();

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     BackupJob, Planned,
+    claims::Claims,
     hooks::{Blocks, Held, Hooks},
     index::{IndexWriter, Mark},
     item::{Item, type_prefix},
@@ -69,6 +70,9 @@ pub(super) struct Shared {
     progress: Progress,
     budget: Arc<Semaphore>,
     pub related: Mutex<Related>,
+    pub claims: Mutex<Claims>,
+    /// The label that names a claim's volume group.
+    pub group_label: String,
     volumes: Mutex<Volumes>,
     occupied: Mutex<HashSet<Arc<str>>>,
 }
@@ -158,6 +162,8 @@ pub(super) async fn write_contents(
         progress: job.progress.clone(),
         budget: Arc::new(Semaphore::new(BUDGET)),
         related: Mutex::new(Related::default()),
+        claims: Mutex::new(Claims::default()),
+        group_label: job.backup.spec.volume_group_snapshot_label_key.clone(),
         volumes: Mutex::new(Volumes::default()),
         occupied: Mutex::new(HashSet::new()),
     });
@@ -309,9 +315,19 @@ async fn list_kind(
         );
     }
     for name in &listing.ordered_first {
-        let written = shared.hooks.has_written(shared, &kind, name);
-        if written || fetch(shared, &kind, name, false, &mut gatherer).await? {
+        if shared.hooks.has_written(shared, &kind, name) {
             seen.insert(name.clone());
+            continue;
+        }
+        match fetch(shared, &kind, name, Choice::ByLabels, &mut gatherer).await? {
+            Fetched::Gathered => drop(seen.insert(name.clone())),
+            Fetched::Missing | Fetched::NotSelected => {
+                let kind = &kind.resource.group_resource;
+                let text =
+                    format!("orderedResources names {kind} {name}, which does not exist or is not selected");
+                shared.log.warn(&name.namespace, &text);
+            }
+            Fetched::Failed => {}
         }
     }
     gatherer.end_order().await;
@@ -335,10 +351,8 @@ async fn list_kind(
             }
         }
     }
-    let blocks = gatherer.held.take();
-    let mut found = gatherer.finish().await;
-    if let Some(held) = blocks {
-        found += held.blocks.finish().await?;
+    let found = gatherer.finish_all().await?;
+    if pods {
         shared.hooks.pods_done.cancel();
     }
     if found > 0 {
@@ -350,37 +364,77 @@ async fn list_kind(
     Ok(())
 }
 
-/// Reads one object by its name and gathers it if it is kept; if it `must` be, whatever the filters and
-/// its own label say. What is not there (any more), or may not be read, is no reason to stop.
+/// What an object that is read by its name has to be, to be gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// One that a list with the spec's selectors would return, and that is kept.
+    ByLabels,
+    /// One that is kept, whatever its labels are: others refer to it.
+    Referred,
+    /// Any that is not being deleted, whatever the filters and its own label say.
+    Must,
+}
+
+/// What became of an object that was read by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// It was gathered.
+    Gathered,
+    /// There is none.
+    Missing,
+    /// The spec, or the object itself, says that it is not backed up.
+    NotSelected,
+    /// It could not be read: an error in the results.
+    Failed,
+}
+
+/// Reads one object by its name and gathers it if it is chosen. What is not there (any more), or may
+/// not be read, is no reason to stop.
 pub(super) async fn fetch(
     shared: &Shared,
     kind: &Kind,
     name: &ObjectName,
-    must: bool,
+    choice: Choice,
     gatherer: &mut Gatherer<'_>,
-) -> Result<bool, EngineError> {
+) -> Result<Fetched, EngineError> {
     let resource = &kind.resource.group_resource;
     let json = match shared.cluster.get(&kind.resource, name).await {
         Ok(json) => json,
-        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) if error.is_not_found() => return Ok(Fetched::Missing),
         Err(error) if shared.cluster.answers_others(&error).await => {
             let text = format!("{resource} {name} is left out: {}", chain(&error));
             shared.log.error(&name.namespace, &text);
-            return Ok(false);
+            return Ok(Fetched::Failed);
         }
         Err(error) => return Err(EngineError::cluster("the backup ended early", error)),
     };
     let Ok(item) = serde_json::from_slice::<Item<'_>>(&json) else {
-        return Ok(false);
+        return Ok(Fetched::NotSelected);
     };
+    let must = choice == Choice::Must;
     match shared.plan.verdict(resource, &item.meta()) {
         Verdict::Keep => {}
         Verdict::Skip(reason) if must && reason != SkipReason::Deleting && !item.meta().deleting => {}
-        Verdict::Skip(_) => return Ok(false),
+        Verdict::Skip(_) => return Ok(Fetched::NotSelected),
+    }
+    if choice == Choice::ByLabels && !matches_labels(&shared.plan, &json) {
+        return Ok(Fetched::NotSelected);
     }
     let bare = item.api_version.is_none();
     gatherer.add(name.clone(), bare, json).await;
-    Ok(true)
+    Ok(Fetched::Gathered)
+}
+
+fn matches_labels(plan: &BackupPlan, json: &[u8]) -> bool {
+    if plan.label_selectors.is_empty() {
+        return true;
+    }
+    let object: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    plan.selects_labels(
+        object
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.as_object()),
+    )
 }
 
 /// Passes one list on to the gatherer. With `seen`, objects of earlier selectors are passed over.
@@ -502,7 +556,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Has pods with hooks put aside; with `all`, others too until [`Gatherer::end_order`].
-    fn hold(&mut self, blocks: Blocks, all: bool) {
+    pub(super) fn hold(&mut self, blocks: Blocks, all: bool) {
         self.held = Some(Holding { blocks, all });
     }
 
@@ -592,6 +646,8 @@ impl<'a> Gatherer<'a> {
         if !self.kind.acts {
             return Acted::Write { bare, json };
         }
+        // Before labels are taken away from it.
+        let claim = backup_action::bound_claim(&value, &shared.group_label);
         let outcome = backup_action::act(&shared.backup, &shared.bindings, kind, &mut value);
         if outcome.skip {
             let text = format!(
@@ -600,6 +656,13 @@ impl<'a> Gatherer<'a> {
             );
             shared.log.info(&text);
             return Acted::Skip;
+        }
+        // Without a selector all that belongs to a claim is listed anyway.
+        if kind.is("persistentvolumeclaims", "")
+            && !shared.plan.label_selectors.is_empty()
+            && let Some(claim) = claim
+        {
+            lock(&shared.claims).add(claim);
         }
         let all = outcome.must_include_additional;
         if let Some(followed) = &mut self.followed {
@@ -639,6 +702,16 @@ impl<'a> Gatherer<'a> {
     pub(super) async fn finish(mut self) -> u64 {
         self.send().await;
         self.found
+    }
+
+    /// The same, and has what was put aside backed up between its hooks.
+    pub(super) async fn finish_all(mut self) -> Result<u64, EngineError> {
+        let held = self.held.take();
+        let found = self.finish().await;
+        match held {
+            None => Ok(found),
+            Some(held) => Ok(found + held.blocks.finish().await?),
+        }
     }
 }
 

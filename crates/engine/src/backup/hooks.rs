@@ -32,7 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::collect::{Batch, Gatherer, Kind, Shared, fetch, lister_died, lock};
+use super::collect::{Batch, Choice, Fetched, Gatherer, Kind, Shared, fetch, lister_died, lock};
 use crate::{EngineError, hook};
 
 /// Pods of a namespace that are held back at most, to find out which share a claim.
@@ -293,7 +293,7 @@ async fn hold_and_write(
     gatherer.follow();
     for pod in begun.iter() {
         let name = &pods[*pod].name;
-        if !fetch(shared, kind, name, false, &mut gatherer).await? {
+        if fetch(shared, kind, name, Choice::Referred, &mut gatherer).await? != Fetched::Gathered {
             shared
                 .log
                 .info(&format!("pod {name} is gone since it was listed"));
@@ -335,7 +335,7 @@ async fn write_related(
     }
     let mut gatherer = Gatherer::new(shared, kind.clone(), sender);
     gatherer.follow();
-    fetch(shared, &kind, &item.name, false, &mut gatherer).await?;
+    fetch(shared, &kind, &item.name, Choice::Referred, &mut gatherer).await?;
     let next = gatherer.followed();
     gatherer.finish().await;
     Ok(next)

@@ -1,5 +1,6 @@
 //! Objects that are backed up because others refer to them: claims and priority classes of pods,
-//! volumes of claims, bindings and roles of service accounts, definitions of custom resources.
+//! volumes of claims, bindings and roles of service accounts, definitions of custom resources; and, where
+//! labels select, what [`super::claims`] finds.
 //!
 //! Most need nothing: a kind that is listed whole has them anyway. What remains is read one by one
 //! after all lists are done, and may refer to more.
@@ -7,6 +8,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     hash::{BuildHasher, RandomState},
+    sync::Arc,
 };
 
 use refloat_model::{GroupResource, ObjectName};
@@ -16,8 +18,8 @@ use refloat_plan::{
 };
 use tokio::sync::mpsc;
 
-use super::collect::{Batch, Gatherer, Kind, Shared, fetch, lock};
-use super::{BackupJob, Planned};
+use super::collect::{Batch, Choice, Fetched, Gatherer, Kind, Shared, fetch, lock};
+use super::{BackupJob, Planned, claims, hooks::Blocks};
 use crate::{EngineError, error::chain, job_log::JobLog};
 
 /// Kinds that others refer to: which of their objects are written already has to be known.
@@ -73,12 +75,15 @@ impl Related {
     }
 }
 
-/// Reads and writes what is referred to and not written yet.
-pub(super) async fn collect(shared: &Shared, sender: &mpsc::Sender<Batch>) -> Result<(), EngineError> {
+/// Reads and writes what is referred to and not written yet, and what belongs to the claims among it.
+pub(super) async fn collect(shared: &Arc<Shared>, sender: &mpsc::Sender<Batch>) -> Result<(), EngineError> {
     add_definitions(shared);
     loop {
         let next = lock(&shared.related).wanted.pop_first();
         let Some(((resource, name), must)) = next else {
+            if claims::follow(shared).await? {
+                continue;
+            }
             return Ok(());
         };
         if lock(&shared.related).is_written(&resource, &name) {
@@ -89,8 +94,19 @@ pub(super) async fn collect(shared: &Shared, sender: &mpsc::Sender<Batch>) -> Re
         };
         let kind = Kind::new(served.clone());
         let mut gatherer = Gatherer::new(shared, kind.clone(), sender);
-        fetch(shared, &kind, &name, must, &mut gatherer).await?;
-        gatherer.finish().await;
+        if resource.is("pods", "") {
+            // One that only a claim brings along has its hooks too.
+            gatherer.hold(Blocks::new(shared, &kind, sender), false);
+        }
+        let choice = if must { Choice::Must } else { Choice::Referred };
+        let fetched = fetch(shared, &kind, &name, choice, &mut gatherer).await?;
+        // Whether a kind has a definition is found out by asking for it.
+        if fetched == Fetched::Missing && !resource.is("customresourcedefinitions", "apiextensions.k8s.io") {
+            let text =
+                format!("{resource} {name} is referred to but does not exist: it is not in the backup");
+            shared.log.warn(&name.namespace, &text);
+        }
+        gatherer.finish_all().await?;
     }
 }
 

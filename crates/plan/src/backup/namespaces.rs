@@ -40,6 +40,10 @@ pub(super) fn missing(filter: &NamespaceFilter, namespaces: &[NamespaceFacts]) -
         .collect()
 }
 
+pub(super) fn missing_warning(name: &str) -> String {
+    format!("namespace {name:?} is named in includedNamespaces but does not exist")
+}
+
 pub(super) fn warnings(
     filter: &NamespaceFilter,
     namespaces: &[NamespaceFacts],

@@ -253,6 +253,49 @@ fn verdicts() {
 }
 
 #[test]
+fn a_missing_namespace_is_an_error_only_where_namespaces_are_stored() {
+    let stored = plan(json!({"includedNamespaces": ["shop", "gone"]}));
+    assert_eq!(stored.missing_namespaces, ["gone"]);
+    for spec in [
+        json!({"includedNamespaces": ["shop", "gone"], "includedResources": ["pods"]}),
+        json!({"includedNamespaces": ["shop", "gone"], "excludedResources": ["namespaces"]}),
+        json!({"includedNamespaces": ["shop", "gone"], "excludedClusterScopedResources": ["*"]}),
+    ] {
+        let plan = plan(spec.clone());
+        assert!(plan.missing_namespaces.is_empty(), "{spec}");
+        assert!(
+            plan.warnings
+                .iter()
+                .any(|warning| warning.contains("\"gone\" is named")),
+            "{spec}"
+        );
+    }
+}
+
+#[test]
+fn a_comma_too_many_in_an_order_is_a_warning() {
+    let plan = plan(json!({"orderedResources": {"pods": "shop/a,"}}));
+    assert!(plan.warnings[0].contains("comma"), "{:?}", plan.warnings);
+    assert!(
+        plan.listings
+            .iter()
+            .any(|listing| listing.ordered_first == [ObjectName::new("shop", "a")])
+    );
+}
+
+#[test]
+fn labels_are_matched_here_where_no_request_does() {
+    let labels = |value: Value| value.as_object().cloned().unwrap();
+    let any = plan(json!({}));
+    assert!(any.selects_labels(None));
+    let some = plan(json!({"orLabelSelectors": [{"matchLabels": {"a": "b"}}, {"matchLabels": {"c": "d"}}]}));
+    assert!(some.selects_labels(Some(&labels(json!({"c": "d"})))));
+    assert!(!some.selects_labels(Some(&labels(json!({"c": "e"})))));
+    assert!(!some.selects_labels(None));
+    assert!(plan(json!({"labelSelector": {}})).selects_labels(None));
+}
+
+#[test]
 fn namespaces_made_after_the_plan_count_if_the_list_is_open() {
     let open = plan(json!({"excludedNamespaces": ["new-*"]}));
     assert!(open.selects_namespace("fresh") && !open.selects_namespace("new-1"));

@@ -70,7 +70,7 @@ fn faults_of_backups_name_their_field() {
             "spec.orderedResources",
         ),
         (
-            json!({"orderedResources": {"pods": "a/b,,c/d"}}),
+            json!({"orderedResources": {"pods": "a/b,/d"}}),
             "spec.orderedResources",
         ),
         (
@@ -93,6 +93,7 @@ fn good_backups_pass() {
         json!({"includedNamespaces": ["*"], "excludedNamespaces": ["kube-system", "prod-[ab]?"]}),
         json!({"excludedNamespaceScopedResources": ["*"], "includedClusterScopedResources": ["*"]}),
         json!({"orderedResources": {"pods": "ns/a, ns/b", "persistentvolumes": "pv1"}}),
+        json!({"orderedResources": {"pods": "ns/a,,ns/b,"}}),
         json!({"resourcePolicy": {"kind": "configmap", "name": "x"}}),
         json!({"excludedResources": ["events", "events.events.k8s.io"], "includeClusterResources": true}),
     ] {

@@ -9,6 +9,9 @@ fn location(name: &str) -> BackupStorageLocation {
     BackupStorageLocation::new(name, Default::default())
 }
 
+const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
+const SNAPSHOT_CONTENTS: &str = "volumesnapshotcontents.snapshot.storage.k8s.io";
+
 fn snapshots(name: &str, provider: &str) -> VolumeSnapshotLocation {
     let mut location = VolumeSnapshotLocation::new(name, Default::default());
     provider.clone_into(&mut location.spec.provider);
@@ -54,7 +57,10 @@ fn defaults_labels_and_expiration_are_filled_in() {
         (spec.default_volumes_to_fs_backup, spec.snapshot_move_data),
         (Some(false), Some(true))
     );
-    assert_eq!(spec.excluded_resources, [SNAPSHOTS, SNAPSHOT_CONTENTS]);
+    // In the fields by scope, as Velero writes them, also where the backup filters nothing.
+    assert!(spec.excluded_resources.is_empty());
+    assert_eq!(spec.excluded_namespace_scoped_resources, [SNAPSHOTS]);
+    assert_eq!(spec.excluded_cluster_scoped_resources, [SNAPSHOT_CONTENTS]);
     let status = prepared.status.as_ref().unwrap();
     assert_eq!(
         status.expiration.as_ref().unwrap().0.as_second(),
@@ -106,6 +112,13 @@ fn what_the_backup_says_wins() {
         Vec::<String>::new(),
         "the two kinds of filters are not mixed"
     );
+    let old = BackupSpec {
+        included_resources: vec!["pods".into()],
+        ..BackupSpec::default()
+    };
+    let (prepared, _) = prepare(&backup(old), &facts(&options, vec![location("default")]));
+    assert_eq!(prepared.spec.excluded_resources, [SNAPSHOTS, SNAPSHOT_CONTENTS]);
+    assert!(prepared.spec.excluded_cluster_scoped_resources.is_empty());
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use refloat_model::{Backup, BackupPhase, Schedule, labels, pod_volume::PodVolumeBackup};
+use refloat_model::{Backup, BackupPhase, Schedule, hooks::BackupHooks, labels, pod_volume::PodVolumeBackup};
 
-/// Of the backups in `stored` those that no Backup is named like, and of the Backups in `location`
-/// those that have ended well but whose files are gone. A name that is taken by a backup of another
+/// Of the folders in `stored` those that no Backup is named like, and of the Backups in `location`
+/// those that have ended well but have no folder, that is, no file, any more. A name that is taken by a backup of another
 /// location stays with that.
 pub(crate) fn missing_and_orphaned(
     known: &[Backup],
@@ -36,24 +36,37 @@ pub(crate) fn missing_and_orphaned(
     (missing, orphaned.map(name).collect())
 }
 
-/// Whether a backup of the bucket is ready to be a custom resource: not while another server still
-/// finishes it, unless it has expired, so that it can be deleted.
-pub(crate) fn is_to_be_adopted(stored: &Backup, now: Timestamp) -> bool {
-    let status = stored.status.clone().unwrap_or_default();
-    let unfinished = matches!(
-        status.phase,
-        BackupPhase::WaitingForPluginOperations
-            | BackupPhase::WaitingForPluginOperationsPartiallyFailed
-            | BackupPhase::Finalizing
-            | BackupPhase::FinalizingPartiallyFailed
-            | BackupPhase::InProgress
-    );
-    !unfinished || status.expiration.is_some_and(|expiration| expiration.0 <= now)
+/// The phase in which a backup of the bucket becomes a custom resource; `None`: it does not. Not while
+/// another server still finishes it, unless it has expired, so that it can be deleted; and never in a
+/// phase in which a server would carry it out.
+pub(crate) fn adopted_phase(stored: &Backup, now: Timestamp) -> Option<BackupPhase> {
+    use BackupPhase as Phase;
+    let status = stored.status.as_ref()?;
+    let expired = || status.expiration.as_ref().is_some_and(|at| at.0 <= now);
+    match status.phase {
+        Phase::Completed | Phase::PartiallyFailed | Phase::Failed => Some(status.phase),
+        Phase::WaitingForPluginOperations
+        | Phase::WaitingForPluginOperationsPartiallyFailed
+        | Phase::Finalizing
+        | Phase::FinalizingPartiallyFailed
+            if expired() =>
+        {
+            Some(Phase::PartiallyFailed)
+        }
+        _ => None,
+    }
 }
 
 /// A backup of the bucket as a Backup of this cluster: in our namespace, labelled with the location
-/// that it was found in, owned by its schedule only if that very schedule exists here.
-pub(crate) fn adopted(stored: Backup, namespace: &str, location: &str, schedules: &[Schedule]) -> Backup {
+/// that it was found in, owned by its schedule only if that very schedule exists here, and without hooks:
+/// nobody runs it again, so commands from a bucket have no place in the cluster.
+pub(crate) fn adopted(
+    stored: Backup,
+    phase: BackupPhase,
+    namespace: &str,
+    location: &str,
+    schedules: &[Schedule],
+) -> Backup {
     let mut backup = stored;
     let old = std::mem::take(&mut backup.metadata);
     let mut labels = old.labels.unwrap_or_default();
@@ -72,9 +85,10 @@ pub(crate) fn adopted(stored: Backup, namespace: &str, location: &str, schedules
         ..ObjectMeta::default()
     };
     location.clone_into(&mut backup.spec.storage_location);
-    if let Some(status) = &mut backup.status {
-        status.queue_position = 0;
-    }
+    backup.spec.hooks = BackupHooks::default();
+    let status = backup.status.get_or_insert_default();
+    status.phase = phase;
+    status.queue_position = 0;
     backup
 }
 
@@ -154,14 +168,36 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_backup_is_adopted_only_once_expired() {
+    fn only_what_has_ended_is_adopted() {
+        use BackupPhase as P;
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        assert!(is_to_be_adopted(&backup("a", "l", BackupPhase::Completed), now));
-        assert!(is_to_be_adopted(&backup("a", "l", BackupPhase::Failed), now));
-        let mut waiting = backup("a", "l", BackupPhase::Finalizing);
-        assert!(!is_to_be_adopted(&waiting, now));
-        waiting.status.as_mut().unwrap().expiration = Some(Time(now));
-        assert!(is_to_be_adopted(&waiting, now));
+        for phase in [P::Completed, P::PartiallyFailed, P::Failed] {
+            assert_eq!(adopted_phase(&backup("a", "l", phase), now), Some(phase));
+        }
+        for (phase, once_expired) in [
+            (P::Finalizing, Some(P::PartiallyFailed)),
+            (P::FinalizingPartiallyFailed, Some(P::PartiallyFailed)),
+            (P::WaitingForPluginOperations, Some(P::PartiallyFailed)),
+            (
+                P::WaitingForPluginOperationsPartiallyFailed,
+                Some(P::PartiallyFailed),
+            ),
+            (P::InProgress, None),
+            (P::New, None),
+            (P::Queued, None),
+            (P::ReadyToStart, None),
+            (P::FailedValidation, None),
+            (P::Deleting, None),
+            (P::Unknown, None),
+        ] {
+            let mut stored = backup("a", "l", phase);
+            assert_eq!(adopted_phase(&stored, now), None, "{phase:?}");
+            stored.status.as_mut().unwrap().expiration = Some(Time(now));
+            assert_eq!(adopted_phase(&stored, now), once_expired, "{phase:?}");
+        }
+        let mut without = backup("a", "l", P::Completed);
+        without.status = None;
+        assert_eq!(adopted_phase(&without, now), None);
     }
 
     #[test]
@@ -184,7 +220,16 @@ mod tests {
         let mut weekly = Schedule::new("weekly", Default::default());
         weekly.metadata.uid = Some("another".into());
         let location = "a-location-with-a-name-that-is-longer-than-a-label-may-be-in-kubernetes";
-        let adopted = adopted(stored, "velero", location, &[daily, weekly]);
+        stored.spec.hooks.resources = vec![Default::default()];
+        let adopted = adopted(
+            stored,
+            BackupPhase::PartiallyFailed,
+            "velero",
+            location,
+            &[daily, weekly],
+        );
+        assert!(adopted.spec.hooks.resources.is_empty());
+        assert_eq!(adopted.status.unwrap().phase, BackupPhase::PartiallyFailed);
         let metadata = &adopted.metadata;
         assert_eq!(metadata.namespace.as_deref(), Some("velero"));
         assert_eq!(
