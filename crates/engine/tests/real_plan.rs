@@ -193,8 +193,8 @@ async fn agree(
         let expected = match object.action {
             PlanAction::Create => "created",
             PlanAction::Patch => "updated",
-            PlanAction::Same | PlanAction::Conflict | PlanAction::Skip => "skipped",
-            PlanAction::Blocked => "failed",
+            PlanAction::Same | PlanAction::Skip => "skipped",
+            PlanAction::Conflict | PlanAction::Blocked => "failed",
         };
         ensure!(fate.as_deref() == Some(expected), "{object:?} became {fate:?}");
         seen.insert(object.action);

@@ -123,7 +123,7 @@ fn written_once(scene: &Scene, bucket: &str) -> Result<()> {
         .request("GET", &format!("/{bucket}"), query, &[], b"")?;
     let text = String::from_utf8(answer.body)?;
     let count = |part: &str| text.matches(part).count();
-    ensure!(count("<Version>") == 20 && count("<DeleteMarker>") == 0, "{text}");
+    ensure!(count("<Version>") == 22 && count("<DeleteMarker>") == 0, "{text}");
     Ok(())
 }
 

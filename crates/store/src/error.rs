@@ -260,7 +260,7 @@ impl StoreError {
             (_, ErrorKind::ConditionNotMatch) => Self::Changed { at },
             (_, ErrorKind::PermissionDenied) => Self::PermissionDenied { at, cause },
             (_, ErrorKind::RateLimited) => Self::Temporary { at, cause },
-            _ if error.is_temporary() => Self::Temporary { at, cause },
+            _ if error.is_temporary() || ends_early(error) => Self::Temporary { at, cause },
             _ if error.message() == "signing http request" => Self::BadCredentials { at, cause },
             _ => Self::Other { at, cause },
         }
@@ -282,6 +282,12 @@ impl StoreError {
             _ => Self::Other { at, cause },
         }
     }
+}
+
+/// An answer whose body ended before its announced length. OpenDAL calls this unexpected and final in the layer that
+/// counts bytes, and temporary in the one below: which of them sees it first is a matter of chance.
+fn ends_early(error: &opendal::Error) -> bool {
+    error.message().contains("got too little data")
 }
 
 /// The service's own error code: OpenDAL prints the parsed answer of S3, Azure and OSS in its message.
@@ -360,6 +366,13 @@ mod tests {
         let error =
             opendal::Error::new(kind, message).with_context("uri", "https://h/b?X-Amz-Signature=secret");
         StoreError::from_opendal(At::new("reading", "a/b", "s3://b"), &error, false)
+    }
+
+    #[test]
+    fn an_answer_that_ends_early_may_be_asked_for_again() {
+        let error = opendal::Error::new(ErrorKind::Unexpected, "reader got too little data");
+        let error = StoreError::from_opendal(At::new("reading", "a/b", "s3://b"), &error, false);
+        assert!(error.is_retryable(), "{error:?}");
     }
 
     #[test]

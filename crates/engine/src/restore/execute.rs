@@ -191,10 +191,19 @@ pub(super) async fn begin(
         .map(|time| time.0);
     context.served = served_kinds(&discovery);
     context.transforms = Arc::new(transforms);
+    let context = Arc::new(context);
+    let looking = (plan.clone(), spool.clone(), context.clone());
+    let (survey, needed) = tokio::task::spawn_blocking(move || {
+        let (plan, spool, context) = looking;
+        let needed = namespaces::needed(&plan, &survey, &context, &spool)?;
+        Ok::<_, EngineError>((survey, needed))
+    })
+    .await
+    .unwrap_or_else(|error| Err(EngineError::damaged("the scratch file", error)))?;
     let run = Run {
         cluster: job.cluster.clone(),
         log: log.clone(),
-        namespaces: Namespaces::new(job.options.terminating_timeout),
+        namespaces: Namespaces::new(needed, job.options.terminating_timeout),
         hooks: Hooks::begin(job, log),
         progress: job.progress.clone(),
         plan,
@@ -202,7 +211,7 @@ pub(super) async fn begin(
         storage_classes: StorageClasses::default(),
         recreate_timeout: job.options.terminating_timeout,
         expected,
-        context: RwLock::new(Arc::new(context)),
+        context: RwLock::new(context),
         reprovisioned: Mutex::new(Vec::new()),
     };
     Ok((run, discovery))
@@ -262,12 +271,7 @@ async fn restore_kind(
 ) -> Result<(), EngineError> {
     let kind = &step.group_resource;
     let Some(api) = &step.api else {
-        let count = step.count;
-        let why = removed(kind).unwrap_or("this cluster does not serve that kind");
-        run.log
-            .warn("", &format!("{count} {kind} are not restored: {why}"));
-        run.progress.add_done(count, 0);
-        return Ok(());
+        return not_served(run, spool, step).await;
     };
     let api = Arc::new(api.clone());
     let listed_as = api.gvk().to_string();
@@ -299,6 +303,43 @@ async fn restore_kind(
             let listed_as = own.as_deref().unwrap_or(&listed_as);
             list.add(listed_as, &format!("{name}({word})"));
         }
+    }
+    Ok(())
+}
+
+/// Says of a kind that the cluster does not serve what becomes of its objects: of one that Kubernetes has removed
+/// that it is gone, else of each object that it cannot be restored, as Velero does; of very many the rest in one line.
+async fn not_served(run: &Arc<Run>, spool: &Arc<Spool>, step: &ResourceStep) -> Result<(), EngineError> {
+    const NAMED: u64 = 1000;
+    let kind = &step.group_resource;
+    if let Some(why) = removed(kind) {
+        let count = step.count;
+        run.log
+            .warn("", &format!("{count} {kind} are not restored: {why}"));
+        run.progress.add_done(count, 0);
+        return Ok(());
+    }
+    let mut failed = 0;
+    let mut records = std::pin::pin!(records(spool.clone(), kind));
+    while let Some(record) = records.next().await {
+        let record = record?;
+        if matches!(ready(run, kind, &record.name, &record.json), Ready::Left) {
+            continue;
+        }
+        failed += 1;
+        run.progress.add_done(1, 0);
+        let name = &record.name;
+        if failed <= NAMED {
+            let text = format!("error restoring {kind}/{name}: this cluster does not serve that kind");
+            run.log.error(&name.namespace, &text);
+        }
+    }
+    if failed > NAMED {
+        let more = failed - NAMED;
+        run.log.error(
+            "",
+            &format!("{more} more {kind} are not restored: this cluster does not serve that kind"),
+        );
     }
     Ok(())
 }

@@ -109,7 +109,8 @@ pub(super) async fn carry_out(
         },
         Existing::Conflict { warning } => {
             run.log.warn(&name.namespace, &warning);
-            Ok(Fate::Skipped)
+            // A warning, and all the same not what was asked for: Velero lists it so too.
+            Ok(Fate::Failed)
         }
     }
 }

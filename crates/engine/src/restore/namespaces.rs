@@ -10,10 +10,17 @@ use std::{
 use bytes::Bytes;
 use refloat_cluster::{ClusterError, apply::WriteOptions, discovery::definitions};
 use refloat_model::{GroupResource, ObjectName, resource::ApiResource};
+use refloat_plan::{
+    restore::RestorePlan,
+    restore_item::{self, Prepared, RestoreContext},
+};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::execute::{Fate, Run};
+use super::{
+    execute::{Fate, Run},
+    survey::Survey,
+};
 use crate::{EngineError, spool::Spool};
 
 /// How often something that is waited for is looked at.
@@ -25,6 +32,8 @@ type Outcome = OnceCell<Result<(), String>>;
 /// Namespaces that are known to be usable.
 pub(super) struct Namespaces {
     ready: Mutex<HashMap<String, Arc<Outcome>>>,
+    /// As [`needed`] finds them.
+    needed: HashMap<String, Value>,
     timeout: Duration,
 }
 
@@ -35,17 +44,20 @@ enum Made {
 }
 
 impl Namespaces {
-    pub(super) fn new(timeout: Duration) -> Self {
+    pub(super) fn new(needed: HashMap<String, Value>, timeout: Duration) -> Self {
         Self {
             ready: Mutex::new(HashMap::new()),
+            needed,
             timeout,
         }
     }
 
-    /// Makes sure that a namespace can take objects: creates it where it is missing, waits where it
-    /// is being deleted. The inner error is about the namespace alone.
+    /// Makes sure that a namespace can take objects: creates it where it is missing, as the backup has it
+    /// if it does, and waits where it is being deleted. The inner error is about the namespace alone.
     pub(super) async fn ensure(&self, run: &Run, namespace: &str) -> Result<Result<(), String>, EngineError> {
-        let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
+        let object = self.needed.get(namespace).cloned().unwrap_or_else(
+            || json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }),
+        );
         let cell = self.cell(namespace);
         let outcome = cell.get_or_try_init(|| async {
             Ok::<_, EngineError>(self.make(run, namespace, &object).await?.map(|_| ()))
@@ -138,6 +150,36 @@ async fn usable(run: &Run, kind: &ApiResource, name: &ObjectName) -> Result<Opti
         Err(error) if error.code() == Some(403) => Ok(Some(true)),
         Err(error) => Err(EngineError::cluster("the restore ended early", error)),
     }
+}
+
+/// The backup's namespaces that objects need and that are not restored for their own sake, because their kind is
+/// left out: by their names in the cluster. One that is missing is made with the labels and annotations that
+/// it had, which decide what may run in it. Blocks.
+pub(super) fn needed(
+    plan: &RestorePlan,
+    survey: &Survey,
+    context: &RestoreContext,
+    spool: &Spool,
+) -> Result<HashMap<String, Value>, EngineError> {
+    let kind = namespace_kind().group_resource;
+    let mut needed = HashMap::new();
+    let mut steps = plan.classes.iter().flat_map(|class| &class.resources);
+    if steps.any(|step| step.group_resource == kind) {
+        return Ok(needed);
+    }
+    for block in spool.blocks(&kind) {
+        for record in spool.read(block)? {
+            let Ok(object) = serde_json::from_slice(&record.json) else {
+                continue;
+            };
+            if survey.occupied.contains(&record.name.name)
+                && let Prepared::Create(item) = restore_item::prepare(context, &kind, &record.name, object)
+            {
+                needed.entry(item.name).or_insert(item.object);
+            }
+        }
+    }
+    Ok(needed)
 }
 
 pub(super) fn namespace_kind() -> ApiResource {

@@ -378,7 +378,7 @@ fn an_object_that_the_server_refuses_is_an_error_about_it_alone() -> Result<()> 
         let report = scene.restore(&location, "b", "r", RestoreSpec::default()).await?;
         let status = report.restore.status.unwrap_or_default();
         ensure!(
-            status.phase == RestorePhase::PartiallyFailed && status.errors == 5 && status.warnings == 1,
+            status.phase == RestorePhase::PartiallyFailed && status.errors == 6 && status.warnings == 0,
             "{status:?} {:?}",
             report.results
         );
@@ -391,10 +391,10 @@ fn an_object_that_the_server_refuses_is_an_error_about_it_alone() -> Result<()> 
                 "{name}: {errors:#?}"
             );
         }
-        let warnings = &report.results.warnings.cluster;
+        let errors = &report.results.errors.cluster;
         ensure!(
-            warnings.len() == 1 && warnings[0].contains("ghosts.none.example"),
-            "{warnings:?}"
+            errors.len() == 1 && errors[0].contains("ghosts.none.example/g"),
+            "{errors:?}"
         );
         let api = scene.kind("v1", "ConfigMap").await?;
         let made = scene.list(&api, namespace).await?;
