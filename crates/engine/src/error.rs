@@ -10,7 +10,10 @@ use refloat_store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The bucket has no such backup.
-    #[error("there is no backup {name:?} in {location}; `refloat backup get` lists those that are there")]
+    #[error(
+        "there is no backup {name:?} in {location} (backups/{name}/velero-backup.json is missing); `refloat backup get` \
+         lists those that are there"
+    )]
     BackupNotFound {
         /// The backup.
         name: String,

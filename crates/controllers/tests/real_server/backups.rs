@@ -354,7 +354,7 @@ fn a_failed_backup_is_restored_as_far_as_it_is_there() -> Result<()> {
     scene.velero(&["restore", "create", "r2", "--from-backup", "nothing"])?;
     let restore = scene.wait_field("restore.velero.io", "r2", "/status/phase", "Failed")?;
     let reason = restore["status"]["failureReason"].as_str().unwrap_or_default();
-    ensure!(reason.contains("backups/nothing/nothing.tar.gz"), "{reason}");
+    ensure!(reason.contains("backups/nothing/velero-backup.json"), "{reason}");
     Ok(())
 }
 
